@@ -1,0 +1,61 @@
+package schemas
+
+import "time"
+
+// Control is what a person or a policy asked for. Controls are appended by the
+// server API and by the responder and read by whoever carries them out.
+type Control struct {
+	ID     string            `json:"id"`
+	Tenant string            `json:"tenant"`
+	Verb   string            `json:"verb"` // dlq.retry, dlq.drop, cursor.rm, retention.override, ...
+	Target string            `json:"target"`
+	Reason string            `json:"reason"`
+	Author string            `json:"author"` // principal or policy
+	At     time.Time         `json:"at"`
+	TTL    time.Duration     `json:"ttl_ns,omitempty"`
+	Args   map[string]string `json:"args,omitempty"`
+}
+
+// DeadLetter is a record that could not be read or delivered, with the reason
+// and a copy of its bytes. The list of dead letters is the fold of these and
+// of the controls dlq.retry and dlq.drop.
+type DeadLetter struct {
+	ID       string    `json:"id"`
+	Tenant   string    `json:"tenant"`
+	Consumer string    `json:"consumer"` // source or sink that could not take it
+	Shard    uint16    `json:"shard"`
+	Offset   uint64    `json:"offset"` // of the batch that holds the record
+	Index    uint32    `json:"index"`
+	Line     int       `json:"line,omitempty"` // 1-based line in the request or file
+	EventID  string    `json:"event_id,omitempty"`
+	Code     string    `json:"code"`   // closed set, e.g. bad_json, too_deep, rejected_by_receiver
+	Reason   string    `json:"reason"` // for people
+	Bytes    []byte    `json:"bytes"`  // at most 64 KiB of the record; the journal has the whole
+	Size     int       `json:"size"`   // of the whole record
+	Attempts int       `json:"attempts"`
+	At       time.Time `json:"at"`
+}
+
+// Health is what the pipeline says about itself.
+type Health struct {
+	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, cursor.abandoned, ...
+	Tenant   string    `json:"tenant,omitempty"`
+	Consumer string    `json:"consumer,omitempty"`
+	Reason   string    `json:"reason"`
+	From     uint64    `json:"from,omitempty"`
+	To       uint64    `json:"to,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// Head is a signed statement of what the journal held at a moment. Digest is
+// the digest of the frame at Offset; since frames are chained it fixes every
+// frame before it.
+type Head struct {
+	Origin    string    `json:"origin"`
+	Shard     uint16    `json:"shard"`
+	Offset    uint64    `json:"offset"` // of the last frame covered
+	Digest    string    `json:"digest"`
+	At        time.Time `json:"at"`
+	KeyID     string    `json:"key_id"`
+	Signature string    `json:"signature"` // Ed25519 over the note text, base64
+}
