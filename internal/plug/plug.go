@@ -120,11 +120,15 @@ func (c Config) Decode(into any) error {
 	if err := n.Load(into, yaml.WithKnownFields()); err != nil {
 		return Explain(c.File, err, into)
 	}
-	if err := resolveSecrets(reflect.ValueOf(into)); err != nil {
+	if err := Resolve(into); err != nil {
 		return c.Errorf("%v", err)
 	}
 	return nil
 }
+
+// Resolve replaces ${env:NAME} in the secrets of a struct and of the structs
+// in it, and fills secrets from their File twins. Decode calls it.
+func Resolve(into any) error { return resolveSecrets(reflect.ValueOf(into)) }
 
 // Errorf returns an error that names the entry's place.
 func (c Config) Errorf(format string, args ...any) error {

@@ -1,0 +1,59 @@
+# Agentrail. `make help` lists what there is.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin/agentrail
+DATA ?= $(CURDIR)/data
+PKGS := ./...
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CACHE := $(CURDIR)/.cache
+GOLANGCI := $(CACHE)/bin/golangci-lint
+GOLANGCI_VERSION := v2.15.0
+
+.PHONY: help build up test race lint fmt fuzz bench faults integration scenarios clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+build: ## build bin/agentrail
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
+
+up: build ## start everything on loopback and play the sample day
+	$(BIN) up --data $(DATA) $(UPFLAGS)
+
+test: ## all tests, from a clean checkout
+	$(GO) test -count=1 -timeout 11m $(PKGS)
+
+race: ## all tests under the race detector
+	$(GO) test -count=1 -race -timeout 30m $(PKGS)
+
+lint: $(GOLANGCI) ## house style, enforced
+	$(GOLANGCI) run $(PKGS)
+
+fmt: $(GOLANGCI) ## format
+	$(GOLANGCI) fmt
+
+$(GOLANGCI):
+	@mkdir -p $(CACHE)/bin
+	GOBIN=$(CACHE)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	./deploy/fuzz.sh $(FUZZTIME)
+
+bench: build ## the figures of DESIGN.md, as ratios in one run
+	$(GO) run ./deploy/bench $(BENCHFLAGS)
+
+ROUNDS ?= 50
+faults: build ## kill -9 of serve at random points, ROUNDS (50) times
+	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
+
+integration: build ## against programs that we did not write; prints what ran
+	./deploy/integration.sh
+
+SEEDS ?= 20
+scenarios: ## the labelled day over SEEDS (20) seeds: found, quiet, seconds
+	$(GO) test -count=1 -timeout 30m -run TestScenarios -v ./deploy/sample -args -seeds $(SEEDS)
+
+clean: ## remove what was built; the data folder stays
+	rm -rf bin $(CACHE)

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// edges is the import graph between our packages: what each may import. A new
+// edge is a line here that somebody reviews. Packages meet in cmd/agentrail and
+// in the journal; detectors, sinks, store and notary do not know one another.
+var edges = map[string][]string{
+	"schemas":                       {"internal/jsonscan"},
+	"schemas/mapping":               {},
+	"schemas/json":                  {},
+	"schemas/clickhouse":            {},
+	"internal/plug":                 {},
+	"internal/auth":                 {"internal/problem", "internal/durable"},
+	"internal/problem":              {},
+	"internal/durable":              {},
+	"internal/jsonscan":             {},
+	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
+	"collector/decode":              {"schemas", "schemas/mapping", "internal/jsonscan", "internal/plug", "internal/durable"},
+	"collector/journal":             {"schemas", "internal/durable"},
+	"collector/journal/journaltest": {"schemas", "collector/journal"},
+	"collector/notary":              {"schemas", "collector/journal", "internal/durable"},
+	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal"},
+	"collector/store/engine":        {"internal/durable"},
+	"detectors":                     {"schemas", "internal/plug"},
+	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
+	"sinks/format":                  {"schemas"},
+	"sinks/sinktest":                {},
+	"deploy/sample":                 {"schemas"},
+	"deploy/bench":                  {},
+	"cmd/agentrail/api":             {"schemas", "schemas/json", "collector/journal", "internal/auth", "internal/problem"},
+}
+
+// free may import anything of ours: programs, which wire.
+var free = []string{"cmd/agentrail", "deploy/faults"}
+
+func TestImportGraph(t *testing.T) {
+	const module = "github.com/agentrail/agentrail/"
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	seen := map[string]bool{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		if slices.Contains(free, name) {
+			continue
+		}
+		allowed, known := edges[name]
+		if !known {
+			t.Errorf("package %s is not in the table of edges", name)
+		}
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(allowed, to) {
+				t.Errorf("new edge %s -> %s", name, to)
+			}
+		}
+	}
+	for name := range edges {
+		if !seen[name] {
+			t.Errorf("package %s is in the table of edges but not in the tree", name)
+		}
+	}
+}

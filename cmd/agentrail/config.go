@@ -1,0 +1,245 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/agentrail/agentrail/internal/plug"
+)
+
+// config is the whole configuration: one strict YAML file, plus the files of a
+// config.d folder beside it, whose lists are added to the first file's.
+type config struct {
+	// Version of the file's format. Mandatory; 1.
+	Version int `yaml:"version"`
+	// Data is the one folder that everything lies in. Default: ./data.
+	Data string `yaml:"data"`
+	// Listen is the address of the server. Default: 127.0.0.1:7680.
+	Listen    string         `yaml:"listen"`
+	Auth      authConfig     `yaml:"auth"`
+	Log       logConfig      `yaml:"log"`
+	Journal   journalConfig  `yaml:"journal"`
+	Evidence  evidenceConfig `yaml:"evidence"`
+	Store     storeConfig    `yaml:"store"`
+	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
+	Sources   []plug.Config  `yaml:"sources"`
+	Detectors []plug.Config  `yaml:"detectors"`
+	Sinks     []plug.Config  `yaml:"sinks"`
+
+	file string
+}
+
+// authConfig says who may call.
+type authConfig struct {
+	// Tokens is the token file; make entries with `agentrail token new`.
+	// Default: tokens.yaml in the config's folder.
+	Tokens string `yaml:"tokens"`
+	// Tenant owns what comes in by sources that have no credential, such as
+	// files. Default: default.
+	Tenant string `yaml:"tenant"`
+}
+
+// logConfig says what the program logs about itself.
+type logConfig struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error; default info
+	Format string `yaml:"format"` // json or text; default json
+}
+
+// journalConfig bounds the commit log.
+type journalConfig struct {
+	MaxBytes     plug.Bytes    `yaml:"max_bytes"`     // bound of intake on disk; past it intake answers 503; default 20GiB
+	Reserve      plug.Bytes    `yaml:"reserve"`       // preallocated for alerts and controls; default 256MiB
+	SegmentBytes plug.Bytes    `yaml:"segment_bytes"` // default 64MiB
+	Retention    plug.Duration `yaml:"retention"`     // age after which whole segments go, once every cursor has read them; default 30d
+	TailBytes    plug.Bytes    `yaml:"tail_bytes"`    // memory for batches that consumers at the tail share; default 64MiB
+	DedupWindow  int           `yaml:"dedup_window"`  // event ids remembered; default 1000000
+}
+
+// evidenceConfig says how the journal's heads are signed.
+type evidenceConfig struct {
+	// Key is the Ed25519 signing key, made at the first start. It must lie
+	// outside the data folder. Default: head.key in the config's folder.
+	Key string `yaml:"key"`
+	// Origin names this journal in signed heads. Default: agentrail.
+	Origin string `yaml:"origin"`
+}
+
+// storeConfig says where people's queries are answered from.
+type storeConfig struct {
+	Kind    string      `yaml:"kind"`    // embedded, clickhouse or none; default embedded
+	DSN     plug.Secret `yaml:"dsn"`     // of a ClickHouse, for kind clickhouse
+	DSNFile string      `yaml:"dsn_file"`
+	Library string      `yaml:"library"` // path of libchdb.so, for kind embedded; empty: fetched once
+	Cache   string      `yaml:"cache"`   // folder of the fetched library; default: the user's cache folder
+	Memory  plug.Bytes  `yaml:"memory"`  // cap of the engine; default 1GiB
+	Raw     *bool       `yaml:"raw"`     // keep records as received in the store too; default true
+}
+
+// defaultConfig returns what an empty file means.
+func defaultConfig() *config {
+	yes := true
+	return &config{
+		Data:   "data",
+		Listen: "127.0.0.1:7680",
+		Auth:   authConfig{Tenant: "default"},
+		Log:    logConfig{Level: "info", Format: "json"},
+		Journal: journalConfig{
+			MaxBytes: 20 << 30, Reserve: 256 << 20, SegmentBytes: 64 << 20,
+			Retention: plug.Duration(30 * 24 * time.Hour), TailBytes: 64 << 20, DedupWindow: 1_000_000,
+		},
+		Evidence: evidenceConfig{Origin: "agentrail"},
+		Store:    storeConfig{Kind: "embedded", Memory: 1 << 30, Raw: &yes},
+	}
+}
+
+// loadConfig reads the file and the folder config.d beside it. All faults are
+// returned together, each with file and line.
+func loadConfig(path string) (*config, error) {
+	c := defaultConfig()
+	c.file = path
+	if err := c.merge(path); err != nil {
+		return nil, err
+	}
+	extra, err := filepath.Glob(filepath.Join(filepath.Dir(path), "config.d", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(extra)
+	for _, f := range extra {
+		if err := c.merge(f); err != nil {
+			return nil, err
+		}
+	}
+	c.settle(filepath.Dir(path))
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// merge reads one file into c. Lists of parts are added to those there are.
+func (c *config) merge(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read config: %w; write one after deploy/agentrail.yaml or name it with --config", err)
+	}
+	sources, detectors, sinks, mappings := c.Sources, c.Detectors, c.Sinks, c.Mappings
+	c.Sources, c.Detectors, c.Sinks, c.Mappings = nil, nil, nil, nil
+	if err := yaml.Load(b, c, yaml.WithKnownFields()); err != nil {
+		return plug.Explain(path, err, c)
+	}
+	for _, list := range [][]plug.Config{c.Sources, c.Detectors, c.Sinks} {
+		for i := range list {
+			list[i].File = path
+		}
+	}
+	c.Sources, c.Detectors, c.Sinks = append(sources, c.Sources...), append(detectors, c.Detectors...), append(sinks, c.Sinks...)
+	for i, m := range c.Mappings {
+		if !filepath.IsAbs(m) {
+			c.Mappings[i] = filepath.Join(filepath.Dir(path), m)
+		}
+	}
+	c.Mappings = append(mappings, c.Mappings...)
+	return nil
+}
+
+// settle fills the defaults that depend on where the file lies.
+func (c *config) settle(dir string) {
+	if c.Auth.Tokens == "" {
+		c.Auth.Tokens = filepath.Join(dir, "tokens.yaml")
+	}
+	if c.Evidence.Key == "" {
+		c.Evidence.Key = filepath.Join(dir, "head.key")
+	}
+	if len(c.Sources) == 0 {
+		c.Sources = must(plugList("workflowrun", "audit"))
+	}
+	if len(c.Detectors) == 0 {
+		c.Detectors = must(plugList("subscription", "burst", "denial"))
+	}
+}
+
+// plugList makes entries without fields of their own.
+func plugList(kinds ...string) ([]plug.Config, error) {
+	var out []plug.Config
+	for _, k := range kinds {
+		c, err := plug.NewConfig(k, k, "")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return v
+}
+
+// check returns every fault that can be seen without opening anything.
+func (c *config) check() error {
+	var errs []error
+	fault := func(format string, args ...any) {
+		errs = append(errs, &plug.Error{File: c.file, Msg: fmt.Sprintf(format, args...)})
+	}
+	if c.Version != 1 {
+		fault("version is %d; this program reads version: 1", c.Version)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		fault("log.level is %q; use debug, info, warn or error", c.Log.Level)
+	}
+	if !slices.Contains([]string{"json", "text"}, c.Log.Format) {
+		fault("log.format is %q; use json or text", c.Log.Format)
+	}
+	switch c.Store.Kind {
+	case "embedded", "none":
+		if c.Store.DSN != "" || c.Store.DSNFile != "" {
+			fault("store.dsn is set but store.kind is %s; use kind: clickhouse", c.Store.Kind)
+		}
+	case "clickhouse":
+		if c.Store.DSN == "" && c.Store.DSNFile == "" {
+			fault("store.kind is clickhouse but store.dsn is empty; write dsn: ${env:CLICKHOUSE_DSN} or dsn_file")
+		}
+	default:
+		fault("store.kind is %q; use embedded, clickhouse or none", c.Store.Kind)
+	}
+	if c.Journal.SegmentBytes < 1<<20 {
+		fault("journal.segment_bytes is below 1MiB")
+	}
+	if c.Journal.MaxBytes < 2*c.Journal.SegmentBytes {
+		fault("journal.max_bytes holds less than two segments; raise it or lower segment_bytes")
+	}
+	if key, data := abs(c.Evidence.Key), abs(c.Data); key == data || strings.HasPrefix(key, data+string(filepath.Separator)) {
+		fault("evidence.key lies in the data folder; whoever can change the evidence could sign it again: move it out")
+	}
+	for family, list := range map[string][]plug.Config{"source": c.Sources, "detector": c.Detectors, "sink": c.Sinks} {
+		seen := map[string]int{}
+		for _, p := range list {
+			if line, dup := seen[p.Name]; dup {
+				errs = append(errs, p.Errorf("%s name is taken by the entry on line %d; give each a name of its own", family, line))
+			}
+			seen[p.Name] = p.Line
+		}
+	}
+	if err := plug.Resolve(c); err != nil {
+		fault("%v", err)
+	}
+	return errors.Join(errs...)
+}
+
+func abs(p string) string {
+	if a, err := filepath.Abs(p); err == nil {
+		return a
+	}
+	return p
+}

@@ -1,0 +1,75 @@
+// Bench measures the whole program on one machine and prints ratios: events
+// per CPU-second of `agentrail serve` from HTTP to a Splunk HEC that only
+// counts, with the parts switched on one by one, beside a bare JSON parser that
+// extracts the same fields from the same records.
+//
+//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency]
+//
+// CPU is user plus system time of the process from /proc, children apart. The
+// receiver runs as its own process and checks that each event arrived once.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+)
+
+var (
+	bin    = flag.String("bin", "bin/agentrail", "program to measure")
+	events = flag.Int("events", 600_000, "records per run")
+	reps   = flag.Int("reps", 3, "runs per row; the median is printed")
+	rows   = flag.String("rows", "bound,spine,stages,store,latency", "what to run")
+	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
+	keep   = flag.Bool("keep", false, "keep the working folder")
+	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if *siem != "" {
+		exit(runSIEM(ctx, *siem))
+	}
+	exit(run(ctx))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "agentrail-bench-")
+	if err != nil {
+		return err
+	}
+	if !*keep {
+		defer os.RemoveAll(dir)
+	}
+	want := strings.Split(*rows, ",")
+	fmt.Printf("%d records a run, %d runs a row, medians\n", *events, *reps)
+	data := makeData(*events, 1)
+	fmt.Printf("records: %.0f bytes on average, %.1f %% pass the filter\n\n", float64(len(data.body))/float64(*events), 100*float64(data.kept)/float64(*events))
+	b := &bench{dir: dir, data: data}
+	for _, r := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}} {
+		if !slices.Contains(want, r.name) {
+			continue
+		}
+		if err := r.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
