@@ -33,7 +33,8 @@ type config struct {
 	Detectors []plug.Config  `yaml:"detectors"`
 	Sinks     []plug.Config  `yaml:"sinks"`
 
-	file string
+	file  string
+	given struct{ sources, detectors bool } // an empty list means none, a missing one the default
 }
 
 // authConfig says who may call.
@@ -135,6 +136,8 @@ func (c *config) merge(path string) error {
 	if err := yaml.Load(b, c, yaml.WithKnownFields()); err != nil {
 		return plug.Explain(path, err, c)
 	}
+	c.given.sources = c.given.sources || c.Sources != nil
+	c.given.detectors = c.given.detectors || c.Detectors != nil
 	for _, list := range [][]plug.Config{c.Sources, c.Detectors, c.Sinks} {
 		for i := range list {
 			list[i].File = path
@@ -158,10 +161,10 @@ func (c *config) settle(dir string) {
 	if c.Evidence.Key == "" {
 		c.Evidence.Key = filepath.Join(dir, "head.key")
 	}
-	if len(c.Sources) == 0 {
+	if !c.given.sources {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
-	if len(c.Detectors) == 0 {
+	if !c.given.detectors {
 		c.Detectors = must(plugList("subscription", "burst", "denial"))
 	}
 }

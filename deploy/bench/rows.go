@@ -264,7 +264,7 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 	}
 	conf := fmt.Sprintf("version: 1\ndata: %s/data\nlisten: %s\nlog: {level: warn}\nmappings: [%s]\nsources: [{kind: audit, mapping: flat}]\n", dir, addr, mapping)
 	if !v.detectors {
-		conf += "detectors: [{kind: none}]\n"
+		conf += "detectors: []\n"
 	}
 	if v.sink {
 		conf += fmt.Sprintf("sinks: [{kind: splunk, name: soc, url: 'http://%s', token: bench, gzip: false, filter: 'access != \"read\"'}]\n", siemAddr)

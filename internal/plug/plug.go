@@ -79,7 +79,7 @@ func (c *Config) UnmarshalYAML(n *yaml.Node) error {
 		return err
 	}
 	if head.Kind == "" {
-		return fmt.Errorf("line %d: entry has no kind", n.Line)
+		return errors.New("entry has no kind; each entry needs kind: and may have name:")
 	}
 	if head.Name == "" {
 		head.Name = head.Kind
@@ -179,10 +179,10 @@ func Explain(file string, err error, into any) error {
 
 func explainOne(file string, e *yaml.LoadError, into any) error {
 	out := &Error{File: file, Line: e.Mark.Line, Msg: e.Message}
-	if key, ok := strings.CutPrefix(e.Message, "field "); ok {
-		key, _, _ = strings.Cut(key, " ")
+	if rest, ok := strings.CutPrefix(e.Message, "field "); ok {
+		key, in, _ := strings.Cut(rest, " not found in type ")
 		out.Msg = fmt.Sprintf("unknown key %q", key)
-		keys := keysOf(reflect.TypeOf(into), nil)
+		keys := keysOf(reflect.TypeOf(into), in, nil)
 		if best := nearest(key, keys); best != "" {
 			out.Hint = fmt.Sprintf("did you mean %q?", best)
 		} else if len(keys) > 0 {
@@ -192,21 +192,22 @@ func explainOne(file string, e *yaml.LoadError, into any) error {
 	return out
 }
 
-func keysOf(t reflect.Type, seen []reflect.Type) []string {
+// keysOf returns the yaml keys of the struct type of that name, which is t or
+// the type of a field in it.
+func keysOf(t reflect.Type, name string, seen []reflect.Type) []string {
 	for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice) {
 		t = t.Elem()
 	}
 	if t == nil || t.Kind() != reflect.Struct || slices.Contains(seen, t) {
 		return nil
 	}
-	seen = append(seen, t)
 	var out []string
 	for i := range t.NumField() {
-		k, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-		if k != "" && k != "-" {
+		if t.String() != name {
+			out = append(out, keysOf(t.Field(i).Type, name, append(seen, t))...)
+		} else if k, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); k != "" && k != "-" {
 			out = append(out, k)
 		}
-		out = append(out, keysOf(t.Field(i).Type, seen)...)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
