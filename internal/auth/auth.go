@@ -23,6 +23,8 @@ const (
 	RoleAuditor   Role = "auditor"   // reads evidence
 )
 
+var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
+
 // Principal is a caller that was recognised. Tenant comes from here only.
 type Principal struct {
 	Name    string
