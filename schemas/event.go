@@ -44,7 +44,8 @@ type Event struct {
 	Initiator  Initiator
 	Access     Access
 	Outcome    Outcome
-	Autonomous Tri // inventory: is this agent allowed to run by itself
+	Autonomous Tri    // inventory: is this agent allowed to run by itself
+	Denial     Denial // what kind of no it was; none unless Outcome says that it did not work
 
 	Tenant string // from the credential, never from the record
 	Source string // name of the source in the config
@@ -185,6 +186,20 @@ const (
 	OutcomeCancelled
 )
 
+// Denial tells apart why a call was turned down, so that a storm of expired
+// tokens is not taken for an agent that tries forbidden things. Event.Reason
+// has the code as the record says it.
+type Denial uint8
+
+// Denials.
+const (
+	DenialNone      Denial = iota
+	DenialPolicy           // a rule, a permission or a security check said no
+	DenialExpired          // not signed in, or the token ran out
+	DenialThrottled        // too many requests
+	DenialSpend            // a spend limit was reached
+)
+
 // Tri is yes, no or not said.
 type Tri uint8
 
@@ -200,6 +215,7 @@ var (
 	initiatorNames = []string{"unknown", "human", "schedule", "content", "api"}
 	accessNames    = []string{"unknown", "read", "write", "admin"}
 	outcomeNames   = []string{"unknown", "ok", "denied", "error", "cancelled"}
+	denialNames    = []string{"none", "policy", "expired", "throttled", "spend"}
 	triNames       = []string{"unknown", "yes", "no"}
 )
 
@@ -223,6 +239,7 @@ func (c Class) String() string     { return name(classNames, uint8(c)) }
 func (i Initiator) String() string { return name(initiatorNames, uint8(i)) }
 func (a Access) String() string    { return name(accessNames, uint8(a)) }
 func (o Outcome) String() string   { return name(outcomeNames, uint8(o)) }
+func (d Denial) String() string    { return name(denialNames, uint8(d)) }
 func (t Tri) String() string       { return name(triNames, uint8(t)) }
 
 // ParseClass returns the class of that name.
@@ -239,3 +256,6 @@ func ParseAccess(s string) (Access, bool) { v, ok := value(accessNames, s); retu
 
 // ParseOutcome returns the outcome of that name.
 func ParseOutcome(s string) (Outcome, bool) { v, ok := value(outcomeNames, s); return Outcome(v), ok }
+
+// ParseDenial returns the denial of that name.
+func ParseDenial(s string) (Denial, bool) { v, ok := value(denialNames, s); return Denial(v), ok }
