@@ -6,12 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/agentrail/agentrail/internal/durable"
 )
 
 // TokenPrefix starts every token, so that scanners for secrets find them.
@@ -22,14 +23,17 @@ const TokenPrefix = "ar_"
 // if there is none. A principal of that name in the file keeps its other live
 // token, so that a token is replaced without a gap, and takes over tenant,
 // roles and sources from p. The lifetime of the token is unlimited if it is 0.
-// It is refused while the principal has two live tokens. When Generate returns
-// the file is on disk. Safe for use by several processes at once.
+// It is refused while the principal has two live tokens, and while another
+// process is changing the file. When Generate returns the file is on disk.
 func Generate(path string, p Principal, lifetime time.Duration) (string, error) {
-	unlock, err := lock(path)
-	if err != nil {
-		return "", err
+	if err := durable.Mkdir(filepath.Dir(path)); err != nil {
+		return "", fmt.Errorf("make folder of token file: %w", err)
 	}
-	defer unlock()
+	lock, err := durable.Lock(path + ".lock")
+	if err != nil {
+		return "", fmt.Errorf("change token file: %w", err)
+	}
+	defer lock.Close()
 	found, err := exists(path)
 	if err != nil {
 		return "", fmt.Errorf("read token file: %w", err)
@@ -84,56 +88,19 @@ func add(entries []entry, p Principal, fresh hashed) ([]entry, error) {
 	return append(entries, entry{Name: p.Name, Tenant: p.Tenant, Roles: p.Roles, Sources: p.Sources, Tokens: []hashed{fresh}}), nil
 }
 
-// writeEntries replaces the token file: a new file is written, synced and
-// renamed over the old one, so that a reader or a crash meets the old list or
-// the new one.
+// writeEntries replaces the token file as a whole: a reader or a crash meets
+// the old list or the new one.
 func writeEntries(path string, entries []entry) error {
 	text, err := yaml.Dump(entries)
 	if err != nil {
 		return fmt.Errorf("encode token file: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
+	err = durable.WriteFile(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write token file: %w", err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(text); err != nil {
-		return fmt.Errorf("write token file: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync token file: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write token file: %w", err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder of token file: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder of token file: %w", err)
 	}
 	return nil
-}
-
-// lock makes the folder if need be and holds off other writers of the file.
-func lock(path string) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make folder of token file: %w", err)
-	}
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock token file: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock token file: %w", err)
-	}
-	return func() { f.Close() }, nil
 }

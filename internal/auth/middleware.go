@@ -29,7 +29,7 @@ func (t *Tokens) Require(next http.Handler, roles ...Role) http.Handler {
 		}
 		p, ok := t.Principal(token)
 		if !ok {
-			unauthorized(w, `, error="invalid_token"`, "the token is unknown or has expired; ask the operator for a new one")
+			unauthorized(w, `, error="invalid_token"`, "the token is unknown or has expired; make one with: agentrail token new")
 			return
 		}
 		if !p.Has(roles...) {
