@@ -1,0 +1,154 @@
+package sample
+
+import (
+	"time"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// scenario is an incident and its benign twin. One function plants both, so
+// that the two differ in nothing but what makes the twin benign.
+type scenario struct {
+	name  string
+	bad   string // what happens
+	good  string // what happens in the twin
+	rules []string
+	plant func(s *scene)
+}
+
+// scene is one planting of a scenario.
+type scene struct {
+	*generator
+	d    dice
+	twin bool
+	at   time.Time // when it may begin
+	in   *scenario
+	cast *casting
+
+	pinned bool // it begins at that time, whatever the hour
+}
+
+// scenarios are all incidents of the day. Each kind has a file of its own.
+func scenarios() []scenario {
+	var all []scenario
+	all = append(all, burstScenarios()...)
+	all = append(all, subscriptionScenarios()...)
+	return append(all, denialScenarios()...)
+}
+
+// Incidents returns the names of the incidents that a day holds.
+func Incidents() []string {
+	var out []string
+	for _, s := range scenarios() {
+		out = append(out, s.name)
+	}
+	return out
+}
+
+// plant puts every incident and every twin at a time of its own into the day.
+func (g *generator) plant() {
+	all := scenarios()
+	d := newDice(g.o.Seed, "plant")
+	from, to := g.start.Add(150*time.Minute), g.end.Add(-25*time.Minute)
+	slot := to.Sub(from) / time.Duration(2*len(all))
+	cast := newCasting(g.w, newDice(g.o.Seed, "casting"))
+	for i, n := range d.Perm(2 * len(all)) {
+		s := &all[i/2]
+		sc := &scene{
+			generator: g, d: newDice(g.o.Seed, s.name+[]string{"", "/twin"}[i%2]), twin: i%2 == 1,
+			at: from.Add(time.Duration(n)*slot + d.span(0, slot/4)), in: s, cast: cast,
+		}
+		s.plant(sc)
+	}
+}
+
+// label plants what fill writes, about these entities.
+func (s *scene) label(fill func(), about ...schemas.Entity) {
+	what := s.in.bad
+	if s.twin {
+		what = s.in.good
+	}
+	s.planted(Label{Incident: s.in.name, Twin: s.twin, What: what, Rules: s.in.rules, Entities: about}, fill)
+}
+
+// latest moves the scene to an earlier time if less than that is left of the day.
+func (s *scene) latest(left time.Duration) {
+	if last := s.end.Add(-left); s.at.After(last) && !s.pinned {
+		s.at = last.Add(-s.d.span(0, time.Hour))
+	}
+}
+
+// hours moves the scene into the working hours of the tenant.
+func (s *scene) hours() { s.between(9, 16) }
+
+// night moves the scene into the small hours of the tenant.
+func (s *scene) night() { s.between(2, 4) }
+
+func (s *scene) between(first, last int) {
+	t := s.local(s.d.between(first, last), s.d.IntN(55)).Add(s.d.span(0, time.Minute))
+	if !s.pinned {
+		s.at = t
+	}
+}
+
+// casting hands out agents and people so that, as far as there are enough, no
+// two scenes share one.
+type casting struct {
+	w     *world
+	d     dice
+	taken map[any]bool
+}
+
+func newCasting(w *world, d dice) *casting {
+	return &casting{w: w, d: d, taken: map[any]bool{}}
+}
+
+// background returns an agent that runs by itself.
+func (c *casting) background() *agent {
+	return c.agent(func(a *agent) bool { return a.kind != interactive })
+}
+
+// manual returns an agent that people start by hand.
+func (c *casting) manual() *agent {
+	return c.agent(func(a *agent) bool { return a.kind == interactive })
+}
+
+func (c *casting) agent(fit func(*agent) bool) *agent { return draw(c, c.w.agents, fit) }
+
+// person returns somebody who sits in the tenant's zone, owns no agent and is
+// not known under two names.
+func (c *casting) person() *user {
+	owners := map[*user]bool{}
+	for _, a := range c.w.agents {
+		for _, u := range a.subscribers {
+			owners[u] = true
+		}
+	}
+	return draw(c, c.w.users, func(u *user) bool {
+		return u.home && !u.idle && !u.scrubbed && !owners[u]
+	})
+}
+
+// newcomer returns somebody of whom nothing has been seen.
+func (c *casting) newcomer() *user {
+	return draw(c, c.w.users, func(u *user) bool { return u.idle })
+}
+
+func draw[T comparable](c *casting, from []T, fit func(T) bool) T {
+	var free, all []T
+	for _, v := range from {
+		if !fit(v) {
+			continue
+		}
+		all = append(all, v)
+		if !c.taken[v] {
+			free = append(free, v)
+		}
+	}
+	if len(free) == 0 {
+		free = all
+	}
+	v := pickOne(c.d, free)
+	c.taken[v] = true
+	return v
+}
