@@ -14,8 +14,11 @@ import (
 const sandboxABI = 4
 
 // sandbox confines the process to the engine's folders for good: no other
-// file, no outgoing TCP. It reports whether the kernel could do all of that;
-// on older kernels what it can do is done, and the query user stays shut.
+// file, no outgoing TCP. Of /proc it leaves only the process itself and what
+// counts memory and processors: the environment of the parent, which may hold
+// secrets, was readable otherwise. It reports whether the kernel could do all
+// of that; on older kernels what it can do is done, and the query user stays
+// shut.
 func sandbox(o Options) (complete bool, err error) {
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil {
@@ -29,7 +32,11 @@ func sandbox(o Options) (complete bool, err error) {
 		landlock.RWDirs(o.Data, filepath.Dir(o.Socket)).WithRefer(),
 		landlock.PathAccess(ll.AccessFSReadFile, o.Library),
 		landlock.PathAccess(ll.AccessFSReadFile, "/etc/ld.so.cache", "/etc/localtime").IgnoreIfMissing(),
-		landlock.PathAccess(read, "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/proc", "/sys").IgnoreIfMissing(),
+		landlock.PathAccess(read, "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo",
+			"/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/fs/cgroup", "/sys/block").IgnoreIfMissing(),
+		landlock.PathAccess(read, "/proc/self", "/proc/sys/vm", "/proc/sys/kernel").IgnoreIfMissing(),
+		landlock.PathAccess(ll.AccessFSReadFile, "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/loadavg",
+			"/proc/vmstat", "/proc/diskstats", "/proc/version", "/proc/filesystems").IgnoreIfMissing(),
 		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSWriteFile, "/dev/null").IgnoreIfMissing(),
 		landlock.PathAccess(ll.AccessFSReadFile, "/dev/urandom", "/dev/random").IgnoreIfMissing(),
 	}
