@@ -131,7 +131,7 @@ func dormantAccount(s *scene) {
 		t, apart = s.w.tool("jira.add_comment"), 40*time.Minute
 		s.at = s.local(9, s.d.between(0, 20))
 		if s.end.Sub(s.at) < 8*time.Hour { // the day ends before the working day: begin at its start
-			s.at = s.start.Add(10 * time.Minute)
+			s.at = s.start.Add(s.d.span(10*time.Minute, 50*time.Minute))
 		}
 	}
 	s.label(func() {

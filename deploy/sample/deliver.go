@@ -13,7 +13,7 @@ const (
 
 // deliver cuts the records of each source into deliveries, as an intake agent
 // would that flushes when it has enough or has waited long enough. Some
-// deliveries change places with the one after, two are sent again.
+// deliveries are overtaken by the one after, two are sent again.
 func (g *generator) deliver() *Day {
 	day := &Day{Options: g.o, Start: g.start, End: g.end, Records: len(g.entries), Labels: g.finishLabels()}
 	for _, e := range g.entries {
@@ -90,13 +90,12 @@ func handOver(source string, es []entry) Delivery {
 	return dl
 }
 
-// disturb swaps and repeats deliveries of the day.
+// disturb delays and repeats deliveries of the day.
 func (g *generator) disturb(d dice, dls []Delivery) []Delivery {
 	for i := 0; i+1 < len(dls); i++ {
 		near := dls[i+1].At.Sub(dls[i].At) < 5*time.Minute && dls[i].At.After(g.start)
 		if near && d.chance(0.03) {
-			dls[i].At, dls[i+1].At = dls[i+1].At, dls[i].At
-			dls[i], dls[i+1] = dls[i+1], dls[i]
+			dls[i].At = dls[i+1].At.Add(d.span(time.Second, 20*time.Second)) // overtaken
 			i++
 		}
 	}

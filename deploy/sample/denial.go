@@ -22,19 +22,20 @@ func denialScenarios() []scenario {
 }
 
 func actorProbing(s *scene) {
-	a, u := s.cast.manual(), s.cast.person()
+	n := s.d.between(16, 24)
 	if s.twin {
 		s.label(func() {
-			for range 90 {
-				u := pickOne(s.d, s.w.users)
-				s.audit(s.at.Add(s.d.span(0, 5*time.Minute)), call{path: s.d.pick([]string{"/api/v1/search", "/api/v1/chat", listSubscriptions}), user: u, status: 401, code: expired})
+			for range 2 * n {
+				how := []step{{tool: &tools[s.d.IntN(len(tools))], after: s.d.span(4*time.Second, 15*time.Second), status: 401, code: expired}}
+				s.run(run{agent: s.cast.manual(), user: pickOne(s.d, s.w.users), start: s.at.Add(s.d.span(0, 4*time.Minute)), steps: how})
 			}
 		})
 		return
 	}
+	a, u := s.cast.manual(), s.cast.person()
 	s.label(func() {
 		var steps []step
-		for range s.d.between(16, 24) {
+		for range n {
 			steps = append(steps, step{tool: &tools[s.d.IntN(len(tools))], after: s.d.span(4*time.Second, 15*time.Second), status: 403, code: forbidden})
 		}
 		s.run(run{agent: a, user: u, start: s.at, steps: steps})
@@ -97,9 +98,9 @@ func agentOverLimit(s *scene) {
 
 func hiddenRefusals(s *scene) {
 	a := s.cast.background()
-	how := step{status: statusOK, code: forbidden, fail: "the user may not use this tool"}
+	how := step{fail: "PERMISSION_DENIED: the user may not use this tool"}
 	if s.twin {
-		how.code, how.fail = "", "upstream timed out after 30 s"
+		how.fail = "upstream timed out after 30 s"
 	}
 	s.label(func() { s.refused(a, s.w.tool("netsuite.search_invoices"), s.d.between(18, 26), how) }, ofAgent(a), ofUser(a.owner))
 }

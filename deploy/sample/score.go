@@ -28,6 +28,7 @@ type Result struct {
 type Score struct {
 	Results []Result        `json:"results"` // by name of the incident
 	False   []schemas.Alert `json:"false"`   // alerts of medium or higher severity about no incident, as first seen
+	History int             `json:"history"` // alerts on history, which nobody is told of; they count for nothing
 	Benign  int             `json:"benign"`  // records that belong to no incident
 }
 
@@ -46,6 +47,10 @@ func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Sc
 			continue
 		}
 		seen[a.ID] = true
+		if a.Backfill {
+			s.History++
+			continue
+		}
 		i := j.about(a)
 		if i < 0 || d.Labels[i].Twin {
 			s.False = append(s.False, a)
