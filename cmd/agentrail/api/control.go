@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// ControlRequest is the body of POST control. Author, tenant and time are not
+// in it: they come from the credential and the clock.
+type ControlRequest struct {
+	Verb   string            `json:"verb"`
+	Target string            `json:"target"`
+	Reason string            `json:"reason"`
+	TTL    string            `json:"ttl,omitempty"` // a duration, such as 2h
+	Args   map[string]string `json:"args,omitempty"`
+}
+
+// ControlReceipt answers it: the control is in the journal at Offset and
+// whoever carries it out will read it there.
+type ControlReceipt struct {
+	Control schemas.Control `json:"control"`
+	Offset  uint64          `json:"offset"`
+}
+
+// verb says who may ask for it and what its target must be.
+type verb struct {
+	roles    []auth.Role
+	operator bool // concerns the pipeline of all tenants
+	check    func(a *api, ctx context.Context, tenant, target string) error
+}
+
+func verbs() map[string]verb {
+	return map[string]verb{
+		"dlq.retry":          {roles: changers, check: (*api).checkDeadLetter},
+		"dlq.drop":           {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
+		"retention.override": {roles: []auth.Role{auth.RoleAdmin}, operator: true},
+	}
+}
+
+// Caps of a control's strings, bytes.
+const (
+	maxTarget = 1 << 10
+	maxReason = 4 << 10
+	maxArgs   = 32
+)
+
+func (a *api) control(w http.ResponseWriter, r *http.Request) {
+	if _, err := params(r); err != nil {
+		refuse(w, err)
+		return
+	}
+	var req ControlRequest
+	if !readJSON(w, r, &req) {
+		return
+	}
+	c, v, err := req.control()
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	p := principal(r)
+	if !p.Has(v.roles...) || v.operator && !a.operator(r) {
+		problem.Write(w, problem.Details{
+			Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role",
+			Detail: fmt.Sprintf("%s needs one of the roles %v%s", c.Verb, v.roles, map[bool]string{true: " in the tenant that runs the server"}[v.operator]),
+		})
+		return
+	}
+	if v.check != nil {
+		if err := v.check(a, r.Context(), p.Tenant, c.Target); err != nil {
+			a.fail(w, r, "target "+c.Target, err)
+			return
+		}
+	}
+	receipt, err := a.appendControl(r, c)
+	if err != nil {
+		a.fail(w, r, "control", err)
+		return
+	}
+	writeJSON(w, http.StatusCreated, receipt)
+}
+
+// control checks the request and returns what it asks for.
+func (req ControlRequest) control() (schemas.Control, verb, error) {
+	all := verbs()
+	v, ok := all[req.Verb]
+	if !ok {
+		return schemas.Control{}, v, badParamf("verb is %q; known: %s", req.Verb, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	}
+	if strings.TrimSpace(req.Reason) == "" {
+		return schemas.Control{}, v, badParamf("reason is empty; say why, it is kept with the control")
+	}
+	if req.Target == "" || len(req.Target) > maxTarget || len(req.Reason) > maxReason || len(req.Args) > maxArgs {
+		return schemas.Control{}, v, badParamf("target must have 1 to %d bytes, reason at most %d, args at most %d entries", maxTarget, maxReason, maxArgs)
+	}
+	c := schemas.Control{Verb: req.Verb, Target: req.Target, Reason: req.Reason, Args: req.Args}
+	if req.TTL != "" {
+		ttl, err := time.ParseDuration(req.TTL)
+		if err != nil || ttl <= 0 {
+			return schemas.Control{}, v, badParamf("ttl is %q; write a duration such as 2h", req.TTL)
+		}
+		c.TTL = ttl
+	}
+	return c, v, nil
+}
+
+func (a *api) checkDeadLetter(ctx context.Context, tenant, id string) error {
+	if a.o.DeadLetters.Get == nil {
+		return ErrNotFound
+	}
+	_, err := a.o.DeadLetters.Get(ctx, tenant, id)
+	return err
+}
+
+// appendControl completes the control from the credential and the clock and
+// returns when it is durable. A request with an Idempotency-Key that this
+// caller used before is not appended again.
+func (a *api) appendControl(r *http.Request, c schemas.Control) (ControlReceipt, error) {
+	p, now := principal(r), a.now().UTC()
+	var id schemas.ID
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		sum := sha256.Sum256(fmt.Appendf(nil, "agentrail/control\x00%s\x00%s\x00%s", p.Tenant, p.Name, key))
+		id = schemas.ID(sum[:16])
+	} else if _, err := rand.Read(id[:]); err != nil {
+		return ControlReceipt{}, fmt.Errorf("make control id: %w", err)
+	}
+	c.ID, c.Tenant, c.Author, c.At = id.String(), p.Tenant, p.Name, now
+	b, err := a.o.Own(p.Tenant, schemas.ClassControl, "control", now.UnixNano(), c)
+	if err != nil {
+		return ControlReceipt{}, fmt.Errorf("make control event: %w", err)
+	}
+	b.Header.ID = id
+	offset, err := a.o.Append(r.Context(), b)
+	if err != nil {
+		return ControlReceipt{}, fmt.Errorf("append control: %w", err)
+	}
+	return ControlReceipt{Control: c, Offset: offset}, nil
+}

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/agentrail/agentrail/internal/problem"
+)
+
+// Status says where the pipeline stands: what went through each stage since
+// start and how far each consumer is behind.
+type Status struct {
+	Version   string          `json:"version"`
+	Started   time.Time       `json:"started"`
+	Ready     bool            `json:"ready"`
+	NotReady  []string        `json:"not_ready"` // for people; empty when ready
+	Stages    []Stage         `json:"stages"`
+	Consumers []ConsumerStage `json:"consumers"`
+}
+
+// Stage counts events since start: received, journalled, stored, forwarded.
+type Stage struct {
+	Name     string `json:"name"`
+	Events   uint64 `json:"events"`
+	Rejected uint64 `json:"rejected"`
+}
+
+// ConsumerStage says how far one consumer is behind the journal.
+type ConsumerStage struct {
+	Name         string  `json:"name"`
+	Offset       uint64  `json:"offset"` // of the next batch it reads
+	Lag          uint64  `json:"lag"`    // batches
+	OldestUnread float64 `json:"oldest_unread_seconds"`
+	Retries      uint64  `json:"retries"`
+	Parked       uint64  `json:"parked"` // records set aside as dead letters
+	LastError    string  `json:"last_error,omitempty"`
+}
+
+func (a *api) status(w http.ResponseWriter, r *http.Request) {
+	if _, err := params(r); err != nil {
+		refuse(w, err)
+		return
+	}
+	s, err := a.o.Status(r.Context())
+	if err != nil {
+		a.fail(w, r, "status", err)
+		return
+	}
+	s.Version = a.o.Version
+	s.NotReady = append([]string{}, a.o.Ready(r.Context())...)
+	s.Ready = len(s.NotReady) == 0
+	s.Stages = append([]Stage{}, s.Stages...)
+	s.Consumers = append([]ConsumerStage{}, s.Consumers...)
+	writeJSON(w, http.StatusOK, s)
+}
+
+func (a *api) livez(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readyz names what is not ready. Abandoned cursors are named, too, but they
+// do not make the server unready: it works as well as before.
+func (a *api) readyz(w http.ResponseWriter, r *http.Request) {
+	if why := a.o.Ready(r.Context()); len(why) > 0 {
+		problem.Write(w, problem.Details{
+			Status: http.StatusServiceUnavailable, Title: "Not ready", Code: "not_ready",
+			Detail: strings.Join(why, "; "), RetryAfter: time.Second, Extensions: map[string]any{"not_ready": why},
+		})
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ready\n" + a.abandoned(r)))
+}
+
+func (a *api) abandoned(r *http.Request) string {
+	if a.o.Cursors.List == nil {
+		return ""
+	}
+	rows, err := a.o.Cursors.List(r.Context())
+	if err != nil {
+		return "cursors cannot be listed: " + err.Error() + "\n"
+	}
+	var out strings.Builder
+	for _, c := range rows {
+		if c.Abandoned {
+			out.WriteString("cursor " + c.Name + " is abandoned: its consumer is gone from the config; it holds retention for 7 days; run: agentrail log cursors rm " + c.Name + "\n")
+		}
+	}
+	return out.String()
+}
+
+func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
+	if a.o.Metrics == nil {
+		a.unknown(w, r)
+		return
+	}
+	a.o.Metrics.ServeHTTP(w, r)
+}

@@ -1,0 +1,237 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// stream sends the tenant's events as server-sent events. The message id is
+// the offset of the batch and stands on the last message of the batch only, so
+// that a client that reconnects with Last-Event-ID gets a batch again that it
+// has not read to its end: at least once, never a hole. Nothing is buffered for
+// the client: while it takes nothing the reader stands still, and a client
+// that takes nothing for Patience is cut off. A stream ends after maxStream;
+// the client reconnects and its credential is looked at again.
+func (a *api) stream(w http.ResponseWriter, r *http.Request) {
+	from, classes, err := streamQuery(r)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		problem.Write(w, problem.Details{
+			Status: http.StatusServiceUnavailable, Title: "Too many streams", Code: "too_many_streams",
+			Detail: fmt.Sprintf("%d streams are open, which is the most; close one", cap(a.streams)), RetryAfter: 30 * time.Second,
+		})
+		return
+	}
+	reader, err := a.o.Open(r.Context(), 0, from)
+	if err != nil {
+		a.fail(w, r, "stream", fmt.Errorf("open journal: %w", err))
+		return
+	}
+	defer reader.Close()
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // reverse proxies must not hold messages back
+	s := &sender{
+		w: w, rc: http.NewResponseController(w), patience: a.o.Patience,
+		caller: principal(r), classes: classes,
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), maxStream)
+	defer cancel()
+	if err := s.run(ctx, reader, a.o.Heartbeat); err != nil && ctx.Err() == nil {
+		a.log.Warn("stream cut off", "principal", s.caller.Name, "err", err)
+	}
+}
+
+// maxStream is how long one stream lasts.
+const maxStream = time.Hour
+
+// streamQuery reads where the stream starts and which classes it has. The
+// header Last-Event-ID, which browsers send, goes before the parameter from.
+func streamQuery(r *http.Request) (journal.From, []schemas.Class, error) {
+	v, err := params(r, streamParams...)
+	if err != nil {
+		return journal.From{}, nil, err
+	}
+	from, err := parseFrom(v.Get("from"), r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return journal.From{}, nil, err
+	}
+	if v.Get("class") == "" {
+		return from, []schemas.Class{schemas.ClassActivity, schemas.ClassAlert, schemas.ClassControl}, nil
+	}
+	var classes []schemas.Class
+	for name := range strings.SplitSeq(v.Get("class"), ",") {
+		c, ok := schemas.ParseClass(name)
+		if !ok {
+			return journal.From{}, nil, badParamf("class is %q; known: %s", name, strings.Join(classNames(), ", "))
+		}
+		classes = append(classes, c)
+	}
+	return from, classes, nil
+}
+
+func parseFrom(from, last string) (journal.From, error) {
+	if last != "" {
+		n, err := strconv.ParseUint(last, 10, 63)
+		if err != nil {
+			return journal.From{}, badParamf("Last-Event-ID is %q; it must be an id of this stream", last)
+		}
+		return journal.FromOffset(n + 1), nil
+	}
+	switch from {
+	case "", "now":
+		return journal.FromNow(), nil
+	case "start":
+		return journal.FromStart(), nil
+	}
+	n, err := strconv.ParseUint(from, 10, 63)
+	if err != nil {
+		return journal.From{}, badParamf("from is %q; write now, start or an offset", from)
+	}
+	return journal.FromOffset(n), nil
+}
+
+// sender writes one stream.
+type sender struct {
+	w        http.ResponseWriter
+	rc       *http.ResponseController
+	patience time.Duration
+	caller   *auth.Principal
+	classes  []schemas.Class
+
+	last  uint64 // offset of the last batch that was read
+	moved bool   // last was not told to the client yet
+}
+
+// run sends until ctx ends, the journal ends or the client stops taking.
+func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	batches, failed := make(chan *schemas.Batch), make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			b, err := reader.Next(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case batches <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() { cancel(); <-done }() // before the reader is closed
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	if err := s.write(": agentrail stream\n\n"); err != nil {
+		return err
+	}
+	for {
+		var err error
+		select {
+		case b := <-batches:
+			err = s.batch(b)
+		case <-beat.C:
+			err = s.heartbeat()
+		case err = <-failed:
+			if errors.Is(err, journal.ErrClosed) {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// batch sends those of the batch's events that the caller may see.
+func (s *sender) batch(b *schemas.Batch) error {
+	if b.Gap != nil {
+		s.last, s.moved = b.Gap.To-1, true
+		return nil
+	}
+	s.last, s.moved = b.Offset, true
+	if b.Tenant != s.caller.Tenant || b.Tick() {
+		return nil
+	}
+	var out strings.Builder
+	var pending string // the last message waits for its id
+	for ev := range b.Accepted() {
+		if !slices.Contains(s.classes, ev.Class) || ev.Tenant != s.caller.Tenant {
+			continue
+		}
+		out.WriteString(pending)
+		doc, err := json.Marshal(s.shown(ev))
+		if err != nil {
+			return fmt.Errorf("encode event %s: %w", ev.ID, err)
+		}
+		pending = "event: " + ev.Class.String() + "\ndata: " + string(doc) + "\n\n"
+	}
+	if pending == "" {
+		return nil
+	}
+	s.moved = false
+	out.WriteString("id: " + strconv.FormatUint(b.Offset, 10) + "\n" + pending)
+	return s.write(out.String())
+}
+
+// shown is the event with its content if the caller may read content. Alerts
+// and controls are our own documents and hold no content of records.
+func (s *sender) shown(ev *schemas.Event) Event {
+	e := EventOf(ev)
+	own := ev.Class == schemas.ClassAlert || ev.Class == schemas.ClassControl
+	if own || s.caller.Has(auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor) {
+		raw := string(ev.Raw)
+		e.Raw = &raw
+	}
+	return e
+}
+
+// heartbeat keeps proxies from closing the connection and tells the client how
+// far it is, even if nothing was for it.
+func (s *sender) heartbeat() error {
+	if !s.moved {
+		return s.write(": heartbeat\n\n")
+	}
+	s.moved = false
+	return s.write(": heartbeat\nid: " + strconv.FormatUint(s.last, 10) + "\n\n")
+}
+
+// write sends the text and makes sure that it leaves within the patience.
+func (s *sender) write(text string) error {
+	if err := s.rc.SetWriteDeadline(time.Now().Add(s.patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("set deadline: %w", err)
+	}
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return fmt.Errorf("client took nothing for %s: %w", s.patience, err)
+	}
+	if err := s.rc.Flush(); err != nil {
+		return fmt.Errorf("client took nothing for %s: %w", s.patience, err)
+	}
+	return nil
+}
