@@ -1,0 +1,218 @@
+package sinks
+
+import (
+	"context"
+	"errors"
+
+	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// delivery is the work of one Consume.
+type delivery struct {
+	f        *Forwarder
+	evs      *[]schemas.Event // copies, redacted
+	open     []unconfirmed
+	rejected []journal.RejectedItem
+}
+
+// unconfirmed is a write that the receiver has accepted and not yet confirmed.
+type unconfirmed struct {
+	receipt Receipt
+	evs     []schemas.Event
+}
+
+// gather is after how many events a Consume begins to write.
+const gather = 4096
+
+// add filters a batch and copies what passes. The copy is what redaction
+// changes and what keeps the batch itself shared.
+func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
+	f := d.f
+	if d.evs == nil {
+		d.evs = f.buffer()
+	}
+	var seen, filtered int
+	for i := range b.Events {
+		ev := &b.Events[i]
+		if !ev.Accepted() {
+			continue
+		}
+		seen++
+		pass, err := f.filter.Match(ev)
+		if err != nil {
+			d.reject(b.Offset, uint32(i), "filter_error", err.Error())
+			continue
+		}
+		if !pass {
+			filtered++
+			continue
+		}
+		*d.evs = append(*d.evs, *ev)
+		last := &(*d.evs)[len(*d.evs)-1]
+		last.Shard, last.Offset, last.Index = b.Shard, b.Offset, uint32(i)
+		f.redact.apply(last)
+		if len(*d.evs) >= gather {
+			if err := d.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	f.count.add(outcomeSeen, seen)
+	f.count.add(outcomeFiltered, filtered)
+	return nil
+}
+
+// flush writes all gathered events and waits for the confirmations.
+func (d *delivery) flush(ctx context.Context) error {
+	if d.evs == nil || len(*d.evs) == 0 {
+		return nil
+	}
+	if err := d.send(ctx, *d.evs); err != nil {
+		return err
+	}
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
+	clear(*d.evs) // they hold the batches' bodies
+	*d.evs = (*d.evs)[:0]
+	return nil
+}
+
+// send writes the events until all are accepted or rejected.
+func (d *delivery) send(ctx context.Context, evs []schemas.Event) error {
+	b := backoff{min: d.f.o.MinBackoff, max: d.f.o.MaxBackoff}
+	for len(evs) > 0 {
+		if err := d.f.hold.wait(ctx); err != nil {
+			return err
+		}
+		part := evs[:min(len(evs), d.f.most.get())]
+		receipt, err := d.f.write(ctx, part)
+		if receipt.Events > 0 {
+			part = evs[:min(len(part), receipt.Events)]
+		}
+		if err == nil {
+			d.accepted(receipt, part)
+			evs = evs[len(part):]
+			d.f.most.grow()
+			b.reset()
+			continue
+		}
+		we := asWriteError(err)
+		switch {
+		case we.Kind == KindTooLarge && len(part) > 1:
+			d.f.most.shrink(len(part) / 2)
+			continue
+		case we.Kind == KindTooLarge, we.Kind == KindRefused && len(part) == 1:
+			d.rejectAll(part, we)
+		case we.Kind == KindRefused:
+			if err := d.bisect(ctx, part, we); err != nil {
+				return err
+			}
+		case we.Kind == KindPartial:
+			d.partial(receipt, part, we)
+		default:
+			if err := d.f.pause(ctx, we, b.next()); err != nil {
+				return err
+			}
+			continue
+		}
+		evs = evs[len(part):]
+	}
+	return nil
+}
+
+// bisect looks for the events that make the receiver refuse the write: the one
+// that it blames stands alone, without blame the write is halved. An event is
+// only rejected when it was refused alone.
+func (d *delivery) bisect(ctx context.Context, evs []schemas.Event, we *WriteError) error {
+	cuts := []int{0, len(evs) / 2, len(evs)}
+	if len(we.Rejected) > 0 {
+		if i := we.Rejected[0].Index; i >= 0 && i < len(evs) {
+			cuts = []int{0, i, i + 1, len(evs)}
+		}
+	}
+	for i := 1; i < len(cuts); i++ {
+		if err := d.send(ctx, evs[cuts[i-1]:cuts[i]]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *delivery) accepted(r Receipt, evs []schemas.Event) {
+	d.f.count.add(outcomeAccepted, len(evs))
+	if r.Confirm != nil {
+		d.open = append(d.open, unconfirmed{r, evs})
+	}
+}
+
+func (d *delivery) partial(r Receipt, evs []schemas.Event, we *WriteError) {
+	for _, it := range we.Rejected {
+		if it.Index >= 0 && it.Index < len(evs) {
+			d.reject(evs[it.Index].Offset, evs[it.Index].Index, it.Code, it.Reason)
+		}
+	}
+	d.f.count.add(outcomeAccepted, len(evs)-len(we.Rejected))
+	if r.Confirm != nil {
+		d.open = append(d.open, unconfirmed{r, evs})
+	}
+}
+
+// settle waits for all confirmations. What the receiver did not confirm is
+// sent again, with the same event ids.
+func (d *delivery) settle(ctx context.Context) error {
+	b := backoff{min: d.f.o.MinBackoff, max: d.f.o.MaxBackoff}
+	for len(d.open) > 0 {
+		first := d.open[0]
+		d.open = d.open[1:]
+		err := first.receipt.Wait(ctx)
+		if err == nil {
+			d.f.count.add(outcomeIndexed, len(first.evs))
+		}
+		if err == nil || errors.Is(err, ErrUnconfirmed) {
+			b.reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		we := asWriteError(err)
+		if we.Kind != KindRetry && we.Kind != KindAuth {
+			we = &WriteError{Kind: KindRetry, Code: we.Code, Err: we.Err}
+		}
+		if err := d.f.pause(ctx, we, b.next()); err != nil {
+			return err
+		}
+		if err := d.send(ctx, first.evs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *delivery) rejectAll(evs []schemas.Event, we *WriteError) {
+	for i := range evs {
+		d.reject(evs[i].Offset, evs[i].Index, we.Code, we.Error())
+	}
+}
+
+func (d *delivery) reject(offset uint64, index uint32, code, reason string) {
+	d.f.count.add(outcomeDead, 1)
+	d.rejected = append(d.rejected, journal.RejectedItem{Offset: offset, Index: index, Code: code, Reason: reason})
+}
+
+func (d *delivery) verdict() error {
+	if len(d.rejected) == 0 {
+		return nil
+	}
+	return &journal.Rejected{Items: d.rejected}
+}
+
+func (d *delivery) free() {
+	if d.evs != nil {
+		clear(*d.evs)
+		*d.evs = (*d.evs)[:0]
+		d.f.buffers.Put(d.evs)
+	}
+}

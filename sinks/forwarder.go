@@ -1,0 +1,151 @@
+package sinks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// Options of a Forwarder.
+type Options struct {
+	Name    string // Mandatory. Name of the sink in the config.
+	Sink    Sink   // Mandatory. The caller closes it.
+	Common  Common // Mandatory. As Open returned it.
+	Log     *slog.Logger
+	Metrics *Metrics   // nil: none
+	Health  HealthFunc // nil: the log only
+	Now     func() time.Time
+
+	MinBackoff, MaxBackoff time.Duration // 0: 250 ms and 1 min
+}
+
+// Forwarder is the journal.Consumer in front of one sink. It returns from
+// Consume when the receiver has confirmed everything that passed the filter,
+// with *journal.Rejected for what the receiver will never take, or with the
+// context's error; a failing receiver is tried again until then. It is safe
+// for concurrent use: Follow may have several Consume calls in flight.
+type Forwarder struct {
+	o       Options
+	filter  *Filter
+	redact  *redactor
+	classes uint16 // bit per class
+	tenants []string
+	most    window // events per write
+	count   counters
+	hold    hold
+	buffers sync.Pool // of *[]schemas.Event
+}
+
+// NewForwarder compiles the filter and the redaction. It sends nothing.
+func NewForwarder(o Options) (*Forwarder, error) {
+	if err := o.Common.check(); err != nil {
+		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
+	}
+	filter, err := CompileFilter(o.Common.Filter)
+	if err != nil {
+		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
+	}
+	redact, err := newRedactor(o.Common.Content, o.Common.Redact)
+	if err != nil {
+		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.MinBackoff <= 0 {
+		o.MinBackoff = 250 * time.Millisecond
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = time.Minute
+	}
+	f := &Forwarder{o: o, filter: filter, redact: redact, tenants: o.Common.Tenants}
+	f.most.init(o.Common.Batch.MaxEvents)
+	f.hold.now = o.Now
+	f.count.init(o.Metrics, o.Name)
+	for _, name := range o.Common.Classes {
+		c, _ := schemas.ParseClass(name)
+		f.classes |= 1 << c
+	}
+	return f, nil
+}
+
+// Name returns the name of the sink in the config.
+func (f *Forwarder) Name() string { return f.o.Name }
+
+// Common returns the settings that the forwarder was made with.
+func (f *Forwarder) Common() Common { return f.o.Common }
+
+// Consume delivers what passes the filter.
+func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error {
+	d := delivery{f: f}
+	defer d.free()
+	for _, b := range batches {
+		if b.Gap != nil || b.Tick() || !f.wants(b.Class, b.Tenant) {
+			continue
+		}
+		if err := d.add(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := d.flush(ctx); err != nil {
+		return err
+	}
+	return d.verdict()
+}
+
+func (f *Forwarder) wants(c schemas.Class, tenant string) bool {
+	if f.classes>>c&1 == 0 {
+		return false
+	}
+	return len(f.tenants) == 0 || slices.Contains(f.tenants, tenant)
+}
+
+// Resend makes one attempt to deliver one event, whatever the filter says, and
+// waits until the receiver confirms it. It is how a dead letter is tried
+// again.
+func (f *Forwarder) Resend(ctx context.Context, ev *schemas.Event) error {
+	evs := []schemas.Event{*ev}
+	f.redact.apply(&evs[0])
+	if err := f.hold.wait(ctx); err != nil {
+		return err
+	}
+	receipt, err := f.o.Sink.Write(ctx, evs)
+	if err != nil {
+		return err
+	}
+	f.count.add(outcomeAccepted, 1)
+	if err := receipt.Wait(ctx); err != nil {
+		return err
+	}
+	if receipt.Confirm != nil {
+		f.count.add(outcomeIndexed, 1)
+	}
+	return nil
+}
+
+// write makes one attempt and keeps the episode of a held receiver.
+func (f *Forwarder) write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
+	start := f.o.Now()
+	receipt, err := f.o.Sink.Write(ctx, evs)
+	f.count.wrote(f.o.Now().Sub(start), receipt.Bytes, err)
+	if err == nil && f.hold.release() {
+		f.count.held(false)
+		f.o.Log.Info("receiver takes events again")
+	}
+	return receipt, err
+}
+
+func (f *Forwarder) buffer() *[]schemas.Event {
+	if b, ok := f.buffers.Get().(*[]schemas.Event); ok {
+		return b
+	}
+	return new([]schemas.Event)
+}

@@ -1,0 +1,102 @@
+package sinks
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// payload is a pooled request body. The HTTP transport may read a body beyond
+// the return of Do, until it closes it; so the buffer goes back to the pool
+// when both the sink and every body made of it have let go.
+type payload struct {
+	buf  []byte
+	refs atomic.Int32
+}
+
+// keepPayload is the largest buffer that the pool keeps.
+const keepPayload = 8 << 20
+
+var payloads = sync.Pool{New: func() any { return new(payload) }}
+
+func newPayload() *payload {
+	p := payloads.Get().(*payload)
+	p.buf = p.buf[:0]
+	p.refs.Store(1)
+	return p
+}
+
+func (p *payload) release() {
+	if p.refs.Add(-1) == 0 && cap(p.buf) <= keepPayload {
+		payloads.Put(p)
+	}
+}
+
+// body returns a reader of the payload for one request.
+func (p *payload) body() io.ReadCloser {
+	p.refs.Add(1)
+	return &payloadBody{p: p}
+}
+
+// payloadBody is locked since the transport may close it while it reads.
+type payloadBody struct {
+	mu   sync.Mutex
+	p    *payload // nil once closed
+	read int
+}
+
+func (b *payloadBody) Read(dst []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.p == nil {
+		return 0, io.ErrClosedPipe
+	}
+	if b.read == len(b.p.buf) {
+		return 0, io.EOF
+	}
+	n := copy(dst, b.p.buf[b.read:])
+	b.read += n
+	return n, nil
+}
+
+func (b *payloadBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.p != nil {
+		b.p.release()
+		b.p = nil
+	}
+	return nil
+}
+
+var gzips = sync.Pool{New: func() any {
+	w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return w
+}}
+
+// compress returns the payload as gzip, in a payload of its own, and lets go
+// of p.
+func (p *payload) compress() *payload {
+	out := newPayload()
+	w := gzips.Get().(*gzip.Writer)
+	w.Reset((*appender)(&out.buf))
+	_, err := w.Write(p.buf)
+	if cerr := w.Close(); err != nil || cerr != nil {
+		panic("BUG: gzip to memory does not fail")
+	}
+	gzips.Put(w)
+	p.release()
+	return out
+}
+
+type appender []byte
+
+func (a *appender) Write(b []byte) (int, error) {
+	*a = append(*a, b...)
+	return len(b), nil
+}
