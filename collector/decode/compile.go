@@ -1,0 +1,376 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/agentrail/agentrail/internal/jsonscan"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// Numbers of the fields that a path can fill: those of type fields in their
+// order, then those of the other sections.
+const (
+	fTime = iota
+	fSourceID
+	fLog
+	fActor
+	fActorEmail
+	fActorType
+	fDepartment
+	fAgent
+	fName
+	fOwner
+	fSubscription
+	fRun
+	fSession
+	fTrace
+	fSpan
+	fAction
+	fSourceAction
+	fEndpoint
+	fMethod
+	fTool
+	fTarget
+	fIP
+	fUserAgent
+	fStatus
+	fDuration
+	fInitiator
+	fAccess
+	fAutonomous
+	fScrubbed
+	fKind
+	fPresent
+	fOutcome
+	fCode
+	fError
+	nFields
+)
+
+// rule says how a field is made of the text found for it.
+type rule struct {
+	tail   bool
+	unit   int64 // nanoseconds of a bare number; 0: told by magnitude
+	fixed  string
+	values map[string]string // by lower-cased text
+}
+
+// target says which field a slot feeds and how much it is preferred: the
+// lowest prio counts.
+type target struct {
+	field uint8
+	prio  uint8
+	list  bool // of list elements the first counts
+}
+
+// program is a mapping compiled.
+type program struct {
+	trie    *jsonscan.Trie
+	targets [][]target // by slot
+	present []string   // kind by slot, of the slots that feed fPresent
+	rules   [fKind]rule
+	fixed   []int // fields that have a constant
+
+	content     bool // identity by content
+	kindConst   string
+	kindLog     bool
+	kindDefault string
+	kinds       map[string]kind
+
+	outcomes map[string]schemas.Outcome
+	denials  map[string]schemas.Denial
+	statuses []statusRange
+	paths    *routes
+	tools    []toolRule
+}
+
+// kind is a known kind of event. Its name is shared by all events of the kind.
+type kind struct {
+	name   string
+	action string
+	access schemas.Access
+}
+
+type statusRange struct {
+	from, to int32
+	outcome  schemas.Outcome
+	denial   schemas.Denial
+}
+
+// compile makes a program of a mapping and the files that it uses.
+func compile(f *file, used []*file) (*program, error) {
+	c := compiler{p: &program{kinds: map[string]kind{}}, slots: map[string]int{}, roots: f.Roots}
+	if len(c.roots) == 0 {
+		c.roots = []string{""}
+	}
+	all := append([]*file{f}, used...)
+	c.sections(all)
+	c.fields(f, all)
+	c.kind(f)
+	c.add(fOutcome, f.Outcome.Text)
+	c.add(fCode, f.Outcome.Code)
+	c.add(fError, f.Outcome.Error)
+	switch f.Identity {
+	case "", "source":
+	case "content":
+		c.p.content = true
+	default:
+		c.fault("identity %q: it is source or content", f.Identity)
+	}
+	trie, err := jsonscan.Compile(c.paths)
+	if err != nil {
+		c.errs = append(c.errs, err)
+	}
+	c.p.trie = trie
+	return c.p, errors.Join(c.errs...)
+}
+
+type compiler struct {
+	p     *program
+	roots []string
+	paths []string
+	slots map[string]int // by lower-cased path
+	errs  []error
+}
+
+func (c *compiler) fault(format string, args ...any) {
+	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
+
+// fields compiles the section of that name.
+func (c *compiler) fields(f *file, all []*file) {
+	v := reflect.ValueOf(f.Fields)
+	for i := range v.NumField() {
+		fd, name := v.Field(i).Interface().(field), v.Type().Field(i).Tag.Get("yaml")
+		r := &c.p.rules[i]
+		r.fixed = fd.Const
+		switch fd.As {
+		case "", "text":
+		case "tail":
+			r.tail = true
+		default:
+			c.fault("fields.%s: as: %q: it is text or tail", name, fd.As)
+		}
+		unit, ok := map[string]int64{"": 0, "s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1}[fd.Unit]
+		if r.unit = unit; !ok {
+			c.fault("fields.%s: unit %q: it is s, ms, us or ns", name, fd.Unit)
+		}
+		table := fd.Values.table
+		if fd.Values.name != "" {
+			if table, ok = named(all, fd.Values.name); !ok {
+				c.fault("fields.%s: values: there is no table %q; add it to values or to uses", name, fd.Values.name)
+			}
+		}
+		r.values = lowerKeys(table)
+		c.checkValues(i, name, r)
+		if fd.Const != "" {
+			c.p.fixed = append(c.p.fixed, i)
+		}
+		c.add(i, fd.From)
+	}
+}
+
+// checkValues refuses tables that give values which the field cannot hold.
+func (c *compiler) checkValues(i int, name string, r *rule) {
+	var ok func(string) bool
+	switch i {
+	case fInitiator:
+		ok = func(s string) bool { _, ok := schemas.ParseInitiator(s); return ok }
+	case fAccess:
+		ok = func(s string) bool { _, ok := schemas.ParseAccess(s); return ok }
+	case fAutonomous:
+		ok = func(s string) bool { return s == "yes" || s == "no" || s == "unknown" }
+	default:
+		return
+	}
+	for text, v := range r.values {
+		if !ok(v) {
+			c.fault("fields.%s: values: %s: %q is not a value of %s", name, text, v, name)
+		}
+	}
+	if r.fixed != "" && !ok(r.fixed) {
+		c.fault("fields.%s: const: %q is not a value of %s", name, r.fixed, name)
+	}
+}
+
+// add lets the paths feed a field, each below each root.
+func (c *compiler) add(field int, paths []string) {
+	prio := 0
+	for _, p := range paths {
+		roots := c.roots
+		if rest, ok := strings.CutPrefix(p, "/"); ok {
+			p, roots = rest, []string{""}
+		}
+		if p == "" {
+			c.fault("a path is empty; paths are like actor.id")
+			continue
+		}
+		for _, root := range roots {
+			full := p
+			if root != "" {
+				full = root + "." + p
+			}
+			c.feed(full, target{field: uint8(field), prio: uint8(min(prio, 254)), list: strings.Contains(full, "[]")})
+			prio++
+		}
+	}
+	if prio > 254 {
+		c.fault("a field has %d paths; at most 254 are possible", prio)
+	}
+}
+
+func (c *compiler) feed(path string, t target) int {
+	low := strings.ToLower(path)
+	slot, ok := c.slots[low]
+	if !ok {
+		slot = len(c.paths)
+		c.slots[low] = slot
+		c.paths = append(c.paths, path)
+		c.p.targets = append(c.p.targets, nil)
+		c.p.present = append(c.p.present, "")
+	}
+	// A path that is reached twice (below two roots) keeps its first place.
+	for _, have := range c.p.targets[slot] {
+		if have.field == t.field {
+			return slot
+		}
+	}
+	c.p.targets[slot] = append(c.p.targets[slot], t)
+	return slot
+}
+
+func (c *compiler) kind(f *file) {
+	k := f.Kind
+	c.p.kindConst, c.p.kindLog = k.Const, k.Log
+	if c.p.kindDefault = k.Default; k.Default == "" {
+		c.p.kindDefault = "event"
+	}
+	c.add(fKind, k.From)
+	for name, v := range k.Known {
+		name = strings.ToLower(name)
+		c.p.kinds[name] = kind{name: name, action: v.Action, access: c.access("kind.known."+name, v.Access)}
+	}
+	for _, path := range sortedKeys(k.Present) {
+		for i, root := range c.roots {
+			full := path
+			if root != "" {
+				full = root + "." + path
+			}
+			slot := c.feed(full, target{field: fPresent, prio: uint8(i)})
+			c.p.present[slot] = strings.ToLower(k.Present[path])
+		}
+	}
+}
+
+// sections compiles the tables of the mapping and of the files that it uses:
+// the mapping's own entries win.
+func (c *compiler) sections(all []*file) {
+	c.p.outcomes, c.p.denials, c.p.paths = map[string]schemas.Outcome{}, map[string]schemas.Denial{}, newRoutes()
+	table, _ := named(all, "outcomes")
+	for text, v := range table {
+		o, ok := schemas.ParseOutcome(v)
+		if !ok {
+			c.fault("values.outcomes.%s: %q is no outcome", text, v)
+		}
+		c.p.outcomes[strings.ToLower(text)] = o
+	}
+	for _, f := range slices.Backward(all) {
+		for code, v := range f.Denials {
+			d, ok := schemas.ParseDenial(v)
+			if !ok {
+				c.fault("denials.%s: %q: it is policy, expired, throttled or spend", code, v)
+			}
+			c.p.denials[strings.ToLower(code)] = d
+		}
+	}
+	for _, f := range all {
+		for _, s := range f.Statuses {
+			c.status(s)
+		}
+		for _, t := range f.Tools {
+			c.p.tools = append(c.p.tools, toolRule{pattern: strings.ToLower(t.Name), access: c.access("tools."+t.Name, t.Access)})
+		}
+		c.routes(f.Endpoints)
+	}
+	c.p.paths.seal()
+}
+
+func (c *compiler) status(s status) {
+	lo, hi, isRange := strings.Cut(s.Status, "-")
+	if !isRange {
+		hi = lo
+	}
+	from, err1 := strconv.ParseInt(lo, 10, 32)
+	to, err2 := strconv.ParseInt(hi, 10, 32)
+	o, ok := schemas.ParseOutcome(s.Outcome)
+	d, ok2 := schemas.ParseDenial(s.Denial)
+	if err1 != nil || err2 != nil || !ok || (!ok2 && s.Denial != "") {
+		c.fault("statuses: {status: %s, outcome: %s, denial: %s}: want a number or a range like 400-499, an outcome, and a denial or none", s.Status, s.Outcome, s.Denial)
+	}
+	c.p.statuses = append(c.p.statuses, statusRange{int32(from), int32(to), o, d})
+}
+
+func (c *compiler) routes(e endpoints) {
+	r := c.p.paths
+	for _, f := range e.Families {
+		r.families = append(r.families, strings.ToLower(f))
+	}
+	for _, k := range e.Known {
+		if k.Path == "" || k.Action == "" {
+			c.fault("endpoints.known: {path: %s, action: %s}: both are needed", k.Path, k.Action)
+			continue
+		}
+		if err := r.add(k, c.access("endpoints.known."+k.Path, k.Access)); err != nil {
+			c.errs = append(c.errs, err)
+		}
+	}
+	for word, v := range e.Verbs {
+		if word = strings.ToLower(word); r.verbs[word] == nil {
+			r.verbs[word] = &route{action: v.Action, access: c.access("endpoints.verbs."+word, v.Access), unknown: true}
+		}
+	}
+}
+
+func (c *compiler) access(where, s string) schemas.Access {
+	if s == "" {
+		return schemas.AccessUnknown
+	}
+	a, ok := schemas.ParseAccess(s)
+	if !ok {
+		c.fault("%s: access %q: it is read, write or admin", where, s)
+	}
+	return a
+}
+
+// named returns the table of that name, those of later files below it.
+func named(all []*file, name string) (map[string]string, bool) {
+	out, ok := map[string]string{}, false
+	for _, f := range slices.Backward(all) {
+		for k, v := range f.Values[name] {
+			out[strings.ToLower(k)], ok = v, true
+		}
+	}
+	return out, ok
+}
+
+func lowerKeys(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[strings.ToLower(k)] = v
+	}
+	return out
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,13 @@
+// Package mapping holds the mappings that Agentrail ships: which field of a
+// foreign record means what. They are data, so that an operator can override
+// each of them; package collector/decode compiles them. audit.yaml explains
+// the format.
+package mapping
+
+import "embed"
+
+// Files has one file for each shipped mapping and shared table, by name. The
+// examples are not in it: they are for operators to copy.
+//
+//go:embed *.yaml
+var Files embed.FS
