@@ -1,0 +1,271 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// Batch ids that are remembered.
+const (
+	selfBatchIDs = 131072
+	sentBatchIDs = 16384
+)
+
+// recover reads what is on disk and returns the writer that goes on after it.
+// Only the last segment is read whole. It is closed where its last good frame
+// ends, and a new one is begun, so bytes of a torn write are never written
+// over and never come to life.
+func (d *Disk) recover(ctx context.Context) (*writer, error) {
+	dir := filepath.Join(d.o.Dir, segmentDir)
+	segments, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{
+		d: d, idx: &indexBuilder{},
+		seen: newWindow(d.o.DedupWindow), self: newBatchIDs(selfBatchIDs), sent: newBatchIDs(sentBatchIDs),
+	}
+	var last *scan
+	if n := len(segments); n > 0 {
+		if last, err = scanSegment(segments[n-1]); err != nil {
+			return nil, err
+		}
+		if err := d.closeLast(last); err != nil {
+			return nil, err
+		}
+		w.next, w.prev, w.received = last.next, last.prev, last.newest
+	}
+	if err := w.remember(ctx, segments, last); err != nil {
+		return nil, err
+	}
+	if read := d.cursors.highest(); read > w.next {
+		d.log.Error("journal ends before what its cursors have read", "end", w.next, "read", read)
+		w.next = read
+	}
+	d.segments = segments
+	d.head.Store(w.next)
+	if err := d.reserve.fill(&d.o); err != nil {
+		d.log.Warn("cannot allocate the reserve of the journal", "err", err)
+	}
+	if err := w.rotate(0, schemas.ClassHealth); err != nil && len(d.segments) == 0 {
+		return nil, err
+	}
+	w.begin()
+	return w, nil
+}
+
+// listSegments opens the segments of the folder, by offset, and removes what
+// an unfinished creation left.
+func listSegments(dir string) ([]*segment, error) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []*segment
+	for _, e := range names {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case strings.HasSuffix(e.Name(), ".seg.new"):
+			if err := os.Remove(path); err != nil {
+				return nil, err
+			}
+		case strings.HasSuffix(e.Name(), ".seg"):
+			s, err := openSegment(path)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *segment) int { return int(int64(a.base - b.base)) })
+	return out, nil
+}
+
+// scan is what reading a segment from end to end found.
+type scan struct {
+	s      *segment
+	idx    indexBuilder
+	next   Offset         // after the last good frame
+	prev   schemas.Digest // of the last good frame
+	newest int64
+	end    int64 // bytes up to which the segment is good or damaged, but not torn
+	frames int
+	damage []damage
+	torn   bool // something that was never acknowledged follows end
+}
+
+// damage is a place at which no good frame begins.
+type damage struct {
+	pos     int64
+	missing Offset // the first offset that is not there
+	before  scan   // state at that place, to cut there
+}
+
+// scanSegment reads every frame. Damage after which a frame says that the
+// missing one was durable is damage to something acknowledged: it stays and
+// becomes a gap. Anything else at the end is the torn write of a crash.
+func scanSegment(s *segment) (*scan, error) {
+	r, err := newFrameReader(s)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	c := &scan{s: s, next: s.base, prev: s.prev, end: segmentHeader}
+	proof := Offset(0) // everything below was durable
+	for {
+		h, err := r.head()
+		var b *schemas.Batch
+		if err == nil {
+			b, err = r.frame(&h)
+		}
+		switch {
+		case err == nil:
+			c.take(b, r.pos)
+			proof = max(proof, h.durable)
+			continue
+		case errors.Is(err, ErrCorrupt):
+			before := *c
+			before.damage = nil
+			c.damage = append(c.damage, damage{pos: r.pos, missing: c.next, before: before})
+			if err = r.resync(); err == nil {
+				continue
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		break
+	}
+	return c.cut(proof), nil
+}
+
+func (c *scan) take(b *schemas.Batch, end int64) {
+	c.idx.add(b)
+	c.next, c.prev, c.newest, c.end = b.Offset+1, b.Self, max(c.newest, b.Received), end
+	c.idx.newest = c.newest
+	c.frames++
+}
+
+// cut goes back to the first damage that nothing proves to be more than a torn
+// write.
+func (c *scan) cut(proof Offset) *scan {
+	for i, dm := range c.damage {
+		if proof <= dm.missing {
+			out := dm.before
+			out.damage, out.torn = c.damage[:i], true
+			return &out
+		}
+	}
+	return c
+}
+
+// closeLast cuts the file where the scan says it ends. Bytes of a torn write
+// are kept in quarantine: nobody was told that they were taken, but they may
+// help a person who looks for them.
+func (d *Disk) closeLast(c *scan) error {
+	f, err := os.OpenFile(c.s.path, os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if c.torn {
+		if err := d.keepTorn(c, f); err != nil {
+			return err
+		}
+	}
+	if err := f.Truncate(c.end); err != nil {
+		return fmt.Errorf("cut segment %s: %w", c.s.path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync segment %s: %w", c.s.path, err)
+	}
+	c.s.end.Store(c.end)
+	c.s.size.Store(c.end)
+	c.s.newest.Store(c.newest)
+	if err := c.idx.save(c.s.path); err != nil {
+		d.log.Warn("cannot save the index of a segment; opening will take longer", "segment", c.s.path, "err", err)
+	}
+	return nil
+}
+
+func (d *Disk) keepTorn(c *scan, f *os.File) error {
+	p := make([]byte, min(c.s.size.Load()-c.end, MaxFrame))
+	n, err := f.ReadAt(p, c.end)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read segment %s: %w", c.s.path, err)
+	}
+	p = bytes.TrimRight(p[:n], "\x00")
+	if len(p) == 0 {
+		return nil
+	}
+	d.log.Warn("journal was cut off while writing; the unfinished frame was never acknowledged", "segment", c.s.path, "byte", c.end, "bytes", len(p))
+	path := filepath.Join(d.o.Dir, quarantineDir, fmt.Sprintf("torn-%020d-%d.bin", c.s.base, c.end))
+	if err := os.WriteFile(path, p, 0o600); err != nil {
+		d.log.Warn("cannot keep the unfinished frame", "path", path, "err", err)
+	}
+	return nil
+}
+
+// remember fills the windows of event ids and batch ids from the newest
+// segments. last was scanned already.
+func (w *writer) remember(ctx context.Context, segments []*segment, last *scan) error {
+	var found []*index // newest first
+	events, self := 0, 0
+	limit := w.next
+	for i := len(segments) - 1; i >= 0 && (events < w.d.o.DedupWindow || self < selfBatchIDs); i-- {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		x := &index{}
+		if i == len(segments)-1 {
+			x = &last.idx.index
+		} else {
+			var err error
+			if x, err = indexOf(segments[i], limit, events < w.d.o.DedupWindow); err != nil {
+				return err
+			}
+			w.received = max(w.received, x.newest)
+			segments[i].newest.Store(x.newest)
+		}
+		limit = segments[i].base
+		found = append(found, x)
+		events += len(x.entries)
+		for _, f := range x.frames {
+			if f.self {
+				self++
+			}
+		}
+	}
+	for _, x := range slices.Backward(found) {
+		w.learn(x)
+	}
+	return nil
+}
+
+func (w *writer) learn(x *index) {
+	for _, f := range x.frames {
+		if f.self {
+			w.self.add(f.id, f.offset)
+		} else {
+			w.sent.add(f.id, f.offset)
+		}
+	}
+	w.self.commit()
+	w.sent.commit()
+	for i := range x.entries {
+		w.seen.restore(&x.entries[i])
+		if i%4096 == 0 {
+			w.seen.commit()
+		}
+	}
+	w.seen.commit()
+}
