@@ -93,7 +93,7 @@ func agentOverLimit(s *scene) {
 	if s.twin {
 		how.code = overSpent
 	}
-	s.label(func() { s.refused(a, s.w.tool("salesforce.query"), s.d.between(28, 40), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("salesforce.search_records"), s.d.between(28, 40), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 func hiddenRefusals(s *scene) {

@@ -2,6 +2,7 @@ package sample
 
 import (
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,26 +42,26 @@ func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Sc
 	j := newJudge(d.Labels, name)
 	s := &Score{Benign: d.Benign()}
 	first := map[int]schemas.Alert{}
-	seen := map[string]bool{}
+	wrong, past := map[string]bool{}, map[string]bool{}
 	for _, a := range alerts {
-		if !serious(a.Severity) || a.Transition == schemas.TransitionResolve || seen[a.ID] {
+		fresh := j.fresh(&a)
+		switch {
+		case !serious(a.Severity) || a.Transition == schemas.TransitionResolve:
+			continue
+		case a.Backfill:
+			past[a.ID] = true
 			continue
 		}
-		seen[a.ID] = true
-		if a.Backfill {
-			s.History++
-			continue
-		}
-		i := j.about(a)
-		if i < 0 || d.Labels[i].Twin {
+		i := j.about(&a, fresh)
+		if (i < 0 || d.Labels[i].Twin) && !wrong[a.ID] {
+			wrong[a.ID] = true
 			s.False = append(s.False, a)
 		}
-		if i >= 0 {
-			if _, ok := first[i]; !ok {
-				first[i] = a
-			}
+		if _, ok := first[i]; i >= 0 && !ok {
+			first[i] = a
 		}
 	}
+	s.History = len(past)
 	s.Results = results(d.Labels, first)
 	return s
 }
@@ -95,15 +96,16 @@ func results(labels []Label, first map[int]schemas.Alert) []Result {
 	return out
 }
 
-// judge finds the label that an alert is about.
+// judge finds the labels that alerts are about.
 type judge struct {
 	labels []Label
 	record map[string]int // insertId -> label
 	name   func(string) string
+	known  map[string]bool // alert and evidence: listed by an earlier transition
 }
 
 func newJudge(labels []Label, name func(string) string) *judge {
-	j := &judge{labels: labels, record: map[string]int{}, name: name}
+	j := &judge{labels: labels, record: map[string]int{}, name: name, known: map[string]bool{}}
 	for i, l := range labels {
 		for _, r := range l.Records {
 			j.record[r.ID] = i
@@ -112,20 +114,34 @@ func newJudge(labels []Label, name func(string) string) *judge {
 	return j
 }
 
-// about returns the label that most of the alert's evidence belongs to, as far
-// as the evidence can be named; else the label of the same entity and time.
-// It returns -1 if there is none.
-func (j *judge) about(a schemas.Alert) int {
+// fresh returns the insertIds of the evidence that no earlier transition of the
+// alert listed, as far as they are known.
+func (j *judge) fresh(a *schemas.Alert) []string {
+	var out []string
+	for _, e := range a.Evidence {
+		k := a.ID + "/" + e.ID
+		if j.known[k] {
+			continue
+		}
+		j.known[k] = true
+		if j.name == nil {
+			continue
+		}
+		if id := j.name(e.ID); id != "" {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// about returns the label that most of the fresh evidence belongs to. Where
+// none of it can be named it returns the label of the same entity and time, and
+// -1 if there is none.
+func (j *judge) about(a *schemas.Alert, fresh []string) int {
 	votes := map[int]int{}
-	named := 0
-	if j.name != nil {
-		for _, e := range a.Evidence {
-			if id := j.name(e.ID); id != "" {
-				named++
-				if i, ok := j.record[id]; ok {
-					votes[i]++
-				}
-			}
+	for _, id := range fresh {
+		if i, ok := j.record[id]; ok {
+			votes[i]++
 		}
 	}
 	best := -1
@@ -134,11 +150,11 @@ func (j *judge) about(a schemas.Alert) int {
 			best = i
 		}
 	}
-	if best >= 0 || named > 0 {
+	if best >= 0 || len(fresh) > 0 {
 		return best
 	}
 	for i, l := range j.labels {
-		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && a.FirstSeen.Before(l.End.Add(time.Second)) && concerns(l, a) {
+		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End) && concerns(l, a) {
 			return i
 		}
 	}
@@ -147,12 +163,12 @@ func (j *judge) about(a schemas.Alert) int {
 
 // mayTell reports whether an alert of that rule counts for the incident. Every
 // serious alert about a twin counts against it.
-func (j *judge) mayTell(i int, a schemas.Alert) bool {
+func (j *judge) mayTell(i int, a *schemas.Alert) bool {
 	l := j.labels[i]
 	return l.Twin || slices.ContainsFunc(l.Rules, func(r string) bool { return strings.HasPrefix(a.Rule, r) })
 }
 
-func concerns(l Label, a schemas.Alert) bool {
+func concerns(l Label, a *schemas.Alert) bool {
 	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
 		return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID ||
 			e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)
@@ -205,4 +221,31 @@ func (s *Score) String() string {
 	fmt.Fprintf(&b, "\n%d of %d incidents found, %d of %d twins quiet, %d false alerts (%.2f per 10,000 benign records)\n",
 		s.Found(), len(s.Results), s.Quiet(), len(s.Results), len(s.False), s.FalsePer10k())
 	return b.String()
+}
+
+// Names returns the name function for Judge. It reads the day's records once
+// more with read, which has to do what the server's intake does: the same
+// tenant, source names and mappings give the same event ids.
+func (d *Day) Names(read func(source string, body []byte) ([]schemas.Event, error)) (func(eventID string) string, error) {
+	ids := make(map[schemas.ID]string, d.Records)
+	for i := range d.Deliveries {
+		dl := &d.Deliveries[i]
+		if dl.Repeat {
+			continue
+		}
+		events, err := read(dl.Source, dl.Body())
+		if err != nil {
+			return nil, fmt.Errorf("name the records of the sample: %w", err)
+		}
+		for j := range events {
+			ids[events[j].ID] = strings.Clone(events[j].SourceID)
+		}
+	}
+	return func(eventID string) string {
+		var id schemas.ID
+		if n, err := hex.Decode(id[:], []byte(eventID)); err != nil || n != len(id) {
+			return ""
+		}
+		return ids[id]
+	}, nil
 }
