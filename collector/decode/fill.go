@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
@@ -427,14 +426,14 @@ func (p *program) status(code int32) (schemas.Outcome, schemas.Denial) {
 // if it had to be unescaped.
 func (r *reader) string(data []byte, h jsonscan.Hit) string {
 	if !h.Escaped {
-		return view(data[h.Start:h.End])
+		return jsonscan.View(data[h.Start:h.End])
 	}
 	if n := int(h.End-h.Start) * 3; cap(r.arena)-len(r.arena) < n {
 		r.arena = make([]byte, 0, max(n, 4096))
 	}
 	from := len(r.arena)
 	r.arena = jsonscan.Unescape(r.arena, data[h.Start:h.End])
-	return view(r.arena[from:])
+	return jsonscan.View(r.arena[from:])
 }
 
 // lower lower-cases ASCII into a buffer that the next call reuses. Text longer
@@ -494,5 +493,3 @@ func notes(n jsonscan.Notes) schemas.Flags {
 	}
 	return f
 }
-
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -144,7 +144,7 @@ func compare(earlier, key []byte) Notes {
 	switch {
 	case string(earlier) == string(key):
 		return DuplicateKey
-	case equalFold(earlier, view(key)):
+	case equalFold(earlier, View(key)):
 		return CaseTwin
 	}
 	return 0

@@ -289,7 +289,7 @@ func digits(data []byte, i int) int {
 
 // weigh notes a number that fits neither 64 bits nor a float64.
 func (s *Scanner) weigh(lit []byte, integer bool) {
-	text := view(lit)
+	text := View(lit)
 	if !integer {
 		if _, err := strconv.ParseFloat(text, 64); err != nil {
 			s.Notes |= NumberTooLarge

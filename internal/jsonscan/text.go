@@ -202,4 +202,6 @@ func unescape(text []byte, i int) (rune, int) {
 	return utf8.RuneError, i
 }
 
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// View returns the bytes as a string without copying them: they must not be
+// changed as long as the string is in use.
+func View(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
