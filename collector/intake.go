@@ -183,15 +183,15 @@ func (s *intake) take(w http.ResponseWriter, r *http.Request) (*answer, *problem
 	if skipSpace(body, 0) == len(body) {
 		return nil, &problem.Details{Status: http.StatusBadRequest, Code: "empty_body", Detail: "the body holds no record"}
 	}
-	if more(body, s.cfg.MaxRecords) {
-		return nil, &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
-			Detail: fmt.Sprintf("the body holds more than the %d records that source %q takes at once; send smaller batches", s.cfg.MaxRecords, s.name)}
-	}
 	b := newBatch(req.tenant, s.name, s.cfg.Log, req.media, s.now(), body)
 	if req.backfill {
 		b.Flags |= schemas.BatchBackfill
 	}
-	rejects, readErr := s.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord)})
+	rejects, readErr := s.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords})
+	if n := len(rejects); n > 0 && rejects[n-1].Code == decode.CodeTooManyRecords {
+		return nil, &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
+			Detail: fmt.Sprintf("the body holds more than the %d records that source %q takes at once; nothing was taken, send smaller batches", s.cfg.MaxRecords, s.name)}
+	}
 	b.ID = batchID(b, r.Header.Get("Idempotency-Key"))
 	if len(b.Records) == 0 {
 		return nil, unreadable(readErr, nil, 0)

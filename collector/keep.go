@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -52,20 +51,9 @@ func keep(ctx context.Context, appendTo AppendFunc, b *schemas.Batch, rejects []
 	}
 	letters := decode.DeadLetters(b, rejects)
 	for i := range letters {
-		letters[i].ID = letterID(b, letters[i].Index)
-		letters[i].Offset = offset
+		letters[i].Offset = offset // b has none if its id was known
 	}
 	return k, park(ctx, appendTo, b, letters)
-}
-
-// letterID names the dead letter of a record: the same record in the same
-// place makes the same id.
-func letterID(b *schemas.Batch, index uint32) string {
-	h := sha256.New()
-	h.Write([]byte("agentrail/dead-letter/"))
-	h.Write(b.ID[:])
-	h.Write(binary.BigEndian.AppendUint32(nil, index))
-	return "d" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
 // park appends dead letters about records of b, a few megabytes a batch.

@@ -1,48 +1,5 @@
 package collector
 
-import "bytes"
-
-// more reports whether the body holds more than n records. It is asked before
-// the records are read because each costs several hundred bytes of memory.
-func more(body []byte, n int) bool {
-	if len(body) <= 2*n { // a record is at least one byte and a separator
-		return false
-	}
-	if first := skipSpace(body, 0); first < len(body) && body[first] == '[' {
-		return bytes.Count(body, []byte{','}) >= n && countElements(body, first+1, n) > n
-	}
-	return bytes.Count(body, []byte{'\n'}) >= n && countLines(body) > n
-}
-
-// countLines counts the lines that are not blank.
-func countLines(body []byte) int {
-	n := 0
-	for line := range bytes.Lines(body) {
-		if skipSpace(line, 0) < len(line) {
-			n++
-		}
-	}
-	return n
-}
-
-// countElements counts the elements of the array whose first element is at i or
-// behind it, and stops when there are more than enough.
-func countElements(body []byte, i, enough int) int {
-	n := 0
-	for n <= enough {
-		start, end, whole := nextValue(body, i)
-		if start == end {
-			break
-		}
-		n++
-		if !whole {
-			break
-		}
-		i = end
-	}
-	return n
-}
-
 // nextValue finds the next JSON value at or behind i in a row of values or in
 // an array, by brackets and quotes alone: whether it is valid is for the
 // decoder to say. White space, commas and the brackets of the array are

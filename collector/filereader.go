@@ -1,0 +1,322 @@
+package collector
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	tailBytes = 256      // before a place, to know the content again by
+	maxPeek   = 32 << 20 // bytes of one JSON value that are looked at to find its end
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var (
+	errReplaced = errors.New("file was truncated or has other content now")
+	errGrowing  = errors.New("packed file is still being written")
+)
+
+// broken is a packed file that cannot be read on.
+type broken struct {
+	code string
+	err  error
+}
+
+func (b *broken) Error() string { return b.err.Error() }
+
+// reading is a file that is open, and where it is.
+type reading struct {
+	f        *os.File
+	key      fileKey
+	path     string
+	at       *place
+	missing  time.Time // since when no path leads to it; zero: one does
+	finished bool      // nothing more is to be read
+
+	size, mtime int64  // at the last look
+	tail        []byte // up to tailBytes before the place
+	packed      *unpacker
+}
+
+// unpacker reads a packed file from its beginning.
+type unpacker struct {
+	kind  string // gzip or zstd
+	raw   *countReader
+	src   io.Reader
+	close func()
+	rest  []byte // unpacked bytes from the place on
+	size  int64  // of the file when it was opened
+	err   error  // why src ended
+}
+
+type countReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+func openReading(path string) (*reading, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &reading{f: f, key: keyOf(info), path: path, size: -1}, nil
+}
+
+func (r *reading) close() {
+	r.unpackAgain()
+	r.f.Close()
+}
+
+// abandoned reports whether the file has been gone from its path for that long.
+func (r *reading) abandoned(now time.Time, after time.Duration) bool {
+	return !r.missing.IsZero() && now.Sub(r.missing) > after
+}
+
+func compareReadings(a, b *reading) int { return cmp.Compare(a.path, b.path) }
+
+// peek returns up to n bytes from the place on, in a buffer that is the
+// caller's, and whether the data end there. There may be fewer bytes than there
+// were asked for without that being the end.
+func (r *reading) peek(n int) (data []byte, end bool, err error) {
+	info, err := r.f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	changed := info.Size() != r.size || info.ModTime().UnixNano() != r.mtime
+	r.size, r.mtime = info.Size(), info.ModTime().UnixNano()
+	kind, err := r.kind()
+	if err != nil {
+		return nil, false, err
+	}
+	if kind != "" {
+		return r.peekPacked(kind, n, changed)
+	}
+	left := info.Size() - r.at.Offset
+	switch {
+	case left < 0:
+		return nil, false, errReplaced
+	case left == 0 && !changed:
+		return nil, true, nil
+	}
+	tail := r.at.TailLen
+	buf := make([]byte, tail+int(min(left, int64(n))))
+	got, err := r.f.ReadAt(buf, r.at.Offset-int64(tail))
+	if err != nil && err != io.EOF {
+		return nil, false, err
+	}
+	// The bytes before the place are read together with those behind it, so
+	// that what is returned is known to follow what was taken.
+	if got < tail || tailHash(buf[:tail]) != r.at.Tail {
+		return nil, false, errReplaced
+	}
+	r.tail = buf[:tail:tail]
+	return buf[tail:got:got], int64(got-tail) == left || err == io.EOF, nil
+}
+
+// kind returns gzip, zstd or, for plain text, "".
+func (r *reading) kind() (string, error) {
+	if r.packed != nil {
+		return r.packed.kind, nil
+	}
+	var magic [4]byte
+	n, err := r.f.ReadAt(magic[:], 0)
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	switch m := magic[:n]; {
+	case bytes.HasPrefix(m, []byte{0x1f, 0x8b}):
+		return "gzip", nil
+	case bytes.Equal(m, []byte{0x28, 0xb5, 0x2f, 0xfd}), n == 4 && m[0]&0xf0 == 0x50 && bytes.Equal(m[1:], []byte{0x2a, 0x4d, 0x18}):
+		return "zstd", nil
+	}
+	return "", nil
+}
+
+// peekPacked is peek for a packed file. Data that break off are an end with a
+// *broken error beside the bytes that could be read.
+func (r *reading) peekPacked(kind string, n int, changed bool) ([]byte, bool, error) {
+	if r.packed != nil && r.packed.err != nil && r.size != r.packed.size {
+		r.unpackAgain() // it grew behind the end that was met
+	}
+	if r.packed == nil {
+		if changed {
+			return nil, false, errGrowing // until it has rested for one look
+		}
+		if err := r.unpack(kind); err != nil {
+			return nil, false, err
+		}
+	}
+	u := r.packed
+	for len(u.rest) < n && u.err == nil {
+		u.more(n - len(u.rest))
+	}
+	if len(u.rest) >= n || u.err == nil {
+		return u.rest[:min(n, len(u.rest))], false, nil
+	}
+	if u.err == io.EOF {
+		return u.rest, true, nil
+	}
+	code := "bad_" + kind
+	if errors.Is(u.err, io.ErrUnexpectedEOF) {
+		code = "truncated_" + kind
+	}
+	return u.rest, true, &broken{code: code, err: fmt.Errorf("%s data break off at or before byte %d of the file: %w", kind, u.raw.n, u.err)}
+}
+
+// more reads up to n further bytes into rest, which gets a new buffer since the
+// old one may be in a batch.
+func (u *unpacker) more(n int) {
+	buf := make([]byte, len(u.rest)+n)
+	got := copy(buf, u.rest)
+	for got < len(buf) && u.err == nil {
+		var k int
+		k, u.err = u.src.Read(buf[got:])
+		got += k
+	}
+	u.rest = buf[:got]
+}
+
+// unpack opens the decompressor and goes to the place, checking that what lies
+// before it is what was taken.
+func (r *reading) unpack(kind string) error {
+	u, err := newUnpacker(r.f, kind)
+	if err != nil {
+		return err
+	}
+	u.size = r.size
+	before, err := skim(u.src, r.at.Offset)
+	if err != nil || before.sum != r.at.Sum {
+		u.close()
+		return errReplaced
+	}
+	r.packed, r.tail = u, before.tail
+	return nil
+}
+
+func (r *reading) unpackAgain() {
+	if r.packed != nil {
+		r.packed.close()
+		r.packed = nil
+	}
+}
+
+func newUnpacker(f *os.File, kind string) (*unpacker, error) {
+	u := &unpacker{kind: kind, raw: &countReader{r: io.NewSectionReader(f, 0, 1<<62)}, close: func() {}}
+	in := bufio.NewReaderSize(u.raw, 64<<10)
+	if kind == "zstd" {
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, &broken{code: "bad_zstd", err: err}
+		}
+		u.src, u.close = z, z.Close
+		return u, nil
+	}
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		code := "bad_gzip"
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			code = "truncated_gzip"
+		}
+		return nil, &broken{code: code, err: fmt.Errorf("gzip header: %w", err)}
+	}
+	u.src = z
+	return u, nil
+}
+
+// skim reads n bytes and returns what was tasted.
+func skim(src io.Reader, n int64) (t taster, err error) {
+	_, err = io.CopyN(&t, src, n)
+	return t, err
+}
+
+// taster keeps the CRC32C and the last bytes of what is written to it.
+type taster struct {
+	sum  uint32
+	tail []byte
+}
+
+func (t *taster) Write(b []byte) (int, error) {
+	t.sum = crc32.Update(t.sum, castagnoli, b)
+	t.tail = append(t.tail, b[max(0, len(b)-tailBytes):]...)
+	t.tail = append([]byte(nil), t.tail[max(0, len(t.tail)-tailBytes):]...)
+	return len(b), nil
+}
+
+func tailHash(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:8])
+}
+
+// copyOf returns the place of the file of which this one is a copy, perhaps a
+// packed one, as rotation by copy and truncate makes it: all that was taken of
+// the original stands at its beginning. Of several the one that got furthest
+// counts.
+func (r *reading) copyOf(places []*place) (*place, error) {
+	var best *place
+	for _, p := range places {
+		if p.Offset == 0 || best != nil && p.Offset <= best.Offset || p.key() == r.key {
+			continue
+		}
+		same, err := r.beginsLike(p)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			best = p
+		}
+	}
+	return best, nil
+}
+
+func (r *reading) beginsLike(p *place) (bool, error) {
+	kind, err := r.kind()
+	if err != nil {
+		return false, err
+	}
+	var src io.Reader = io.NewSectionReader(r.f, 0, 1<<62)
+	if kind == "" {
+		tail := make([]byte, p.TailLen)
+		if n, err := r.f.ReadAt(tail, p.Offset-int64(p.TailLen)); n < len(tail) || tailHash(tail) != p.Tail {
+			if err == io.EOF {
+				err = nil
+			}
+			return false, err
+		}
+	} else {
+		u, err := newUnpacker(r.f, kind)
+		if err != nil {
+			return false, nil // what is wrong with it is found when it is read
+		}
+		defer u.close()
+		src = u.src
+	}
+	before, err := skim(src, p.Offset)
+	return err == nil && before.sum == p.Sum, nil
+}
