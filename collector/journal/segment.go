@@ -42,7 +42,9 @@ func segmentName(base Offset) string { return fmt.Sprintf("%020d.seg", base) }
 // createSegment makes a segment that starts at base: allocated, and durable in
 // its folder before anything else is written. spare is an allocated file to
 // use, or "".
-func createSegment(dir string, base Offset, prev schemas.Digest, size int64, now int64, spare string) (s *segment, f *os.File, err error) {
+func createSegment(dir string, base Offset, prev schemas.Digest, size int64, now int64, spare string) (s *segment, out *segmentFile, err error) {
+	size = (size + blockSize - 1) &^ (blockSize - 1)
+	var f *os.File
 	s = &segment{base: base, prev: prev, path: filepath.Join(dir, segmentName(base))}
 	work := s.path + ".new"
 	if spare != "" {
@@ -77,9 +79,12 @@ func createSegment(dir string, base Offset, prev schemas.Digest, size int64, now
 	if err = durable.SyncDir(dir); err != nil {
 		return nil, nil, err
 	}
+	if out, err = openForWriting(s.path); err != nil {
+		return nil, nil, err
+	}
 	s.end.Store(segmentHeader)
 	s.size.Store(size)
-	return s, f, nil
+	return s, out, f.Close()
 }
 
 func encodeSegmentHeader(base Offset, m marker, now int64, prev schemas.Digest) []byte {
@@ -277,39 +282,4 @@ func (s *segment) quarantine(path string, from, to int64) error {
 		_, err := io.Copy(w, io.NewSectionReader(f, from, to-from))
 		return err
 	})
-}
-
-// writev writes all buffers at pos.
-func writev(f *os.File, bufs [][]byte, pos int64) error {
-	const iovMax = 1024
-	for len(bufs) > 0 {
-		n, err := unix.Pwritev(int(f.Fd()), bufs[:min(len(bufs), iovMax)], pos)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return io.ErrShortWrite
-		}
-		pos += int64(n)
-		for n > 0 || len(bufs) > 0 && len(bufs[0]) == 0 {
-			k := min(n, len(bufs[0]))
-			bufs[0] = bufs[0][k:]
-			if n -= k; len(bufs[0]) == 0 {
-				bufs = bufs[1:]
-			}
-		}
-	}
-	return nil
-}
-
-// datasync makes the bytes written so far durable.
-func datasync(f *os.File) error {
-	for {
-		if err := unix.Fdatasync(int(f.Fd())); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

@@ -111,7 +111,7 @@ func (w *writer) rotate(need int64, class schemas.Class) error {
 
 var errBound = errors.New("journal has reached max_bytes; let the consumers catch up, raise the bound or lower the retention")
 
-func (w *writer) create(size int64, spare string) (*segment, *os.File, error) {
+func (w *writer) create(size int64, spare string) (*segment, *segmentFile, error) {
 	d := w.d
 	if spare == "" {
 		if d.bytes()+size > d.o.MaxBytes {
@@ -128,7 +128,7 @@ func (w *writer) create(size int64, spare string) (*segment, *os.File, error) {
 }
 
 // use makes s the segment that is written.
-func (w *writer) use(s *segment, f *os.File) {
+func (w *writer) use(s *segment, f *segmentFile) {
 	w.seal()
 	w.seg, w.f, w.pos, w.failed, w.idx = s, f, segmentHeader, false, &indexBuilder{}
 	d := w.d
@@ -147,12 +147,10 @@ func (w *writer) seal() {
 	if w.f == nil {
 		return
 	}
-	err := w.f.Truncate(w.pos)
+	err := w.f.close(w.pos)
 	if err == nil {
-		err = w.f.Sync()
 		w.seg.size.Store(w.pos)
-	}
-	if err = errors.Join(err, w.f.Close()); err != nil {
+	} else {
 		w.d.log.Warn("cannot cut a finished segment; what it holds is safe", "segment", w.seg.path, "err", err)
 	}
 	w.idx.newest = w.received

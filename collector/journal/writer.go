@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +35,7 @@ func newRequest(b *schemas.Batch) *request {
 type writer struct {
 	d    *Disk
 	seg  *segment
-	f    *os.File
+	f    *segmentFile
 	pos  int64 // where the next group goes; everything before is synced
 	idx  *indexBuilder
 	seen *window
@@ -48,9 +47,7 @@ type writer struct {
 	received int64
 
 	group   []*request
-	bufs    [][]byte
-	scratch []byte // heads, trailers and small bodies of the group
-	bytes   int64  // of the group
+	bytes   int64 // of the group
 	chain   chain
 	undo    mark
 	failed  bool // the segment must not be written again
@@ -170,46 +167,19 @@ func (w *writer) number(b *schemas.Batch) {
 	}
 }
 
-// copyBelow is the size under which a body is copied next to its header
-// rather than given to the kernel by itself.
-const copyBelow = 4096
-
-// encode makes the frame. Large bodies are not copied; everything else is laid
-// out in scratch, where neighbours become one buffer.
+// encode makes the frame, in the buffer that is written.
 func (w *writer) encode(r *request) {
 	b := r.b
-	from := len(w.scratch)
-	w.scratch = appendHead(w.scratch, b, w.seg.marker, w.undo.next)
-	head := w.scratch[from:]
+	from := len(w.f.buf)
+	p := appendHead(w.f.reserve(frameSize(b)), b, w.seg.marker, w.undo.next)
+	head := p[from:]
 	b.Self = w.chain.digest(head, b.Records, b.Body)
 	length := len(head) + len(b.Body) + trailerSize
-	if len(b.Body) < copyBelow {
-		w.scratch = append(w.scratch, b.Body...)
-		w.scratch = appendTrailer(w.scratch, head, length, r.bodyCRC)
-		w.emit(w.scratch[from:])
-	} else {
-		w.emit(head)
-		w.bufs = append(w.bufs, b.Body)
-		from = len(w.scratch)
-		w.scratch = appendTrailer(w.scratch, head, length, r.bodyCRC)
-		w.bufs = append(w.bufs, w.scratch[from:])
-	}
+	p = append(p, b.Body...)
+	w.f.buf = appendTrailer(p, head, length, r.bodyCRC)
 	w.bytes += int64(pad8(length))
 	w.next, w.prev = b.Offset+1, b.Self
 	w.idx.add(b)
-}
-
-// emit adds bytes of scratch to the group, as one buffer with those before it
-// if they are neighbours.
-func (w *writer) emit(p []byte) {
-	if n := len(w.bufs); n > 0 {
-		last := w.bufs[n-1]
-		if cap(last)-len(last) >= len(p) && len(last) > 0 && &last[:len(last)+1][len(last)] == &p[0] {
-			w.bufs[n-1] = last[:len(last)+len(p)]
-			return
-		}
-	}
-	w.bufs = append(w.bufs, p)
 }
 
 // flush writes and syncs the group and tells everybody.
@@ -223,12 +193,7 @@ func (w *writer) flush() {
 		}
 	}
 	clear(w.group)
-	clear(w.bufs)
-	w.group, w.bufs, w.bytes = w.group[:0], w.bufs[:0], 0
-	if cap(w.scratch) > 4*groupBytes {
-		w.scratch = nil
-	}
-	w.scratch = w.scratch[:0]
+	w.group, w.bytes = w.group[:0], 0
 	w.begin()
 }
 
@@ -241,16 +206,13 @@ func (w *writer) sync() error {
 	}
 	start := time.Now()
 	if err := w.d.o.fault("write", w.seg.path); err != nil {
-		_ = writev(w.f, w.bufs[:len(w.bufs)/2], w.pos) // as much of it as a real fault might leave
+		w.f.tear()
 		return err
 	}
-	if err := writev(w.f, w.bufs, w.pos); err != nil {
+	if err := w.f.flush(); err != nil {
 		return err
 	}
 	if err := w.d.o.fault("sync", w.seg.path); err != nil {
-		return err
-	}
-	if err := datasync(w.f); err != nil {
 		return err
 	}
 	w.d.metrics.commit(time.Since(start), w.bytes)
