@@ -1,6 +1,7 @@
 package decode_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"os"
@@ -170,4 +171,18 @@ func TestBench(t *testing.T) {
 	if d := cmp.Diff(want, plain(read(t, "bench", body).Events[0])); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+}
+
+// oneLine returns an example as one line of NDJSON.
+func oneLine(t testing.TB, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		t.Fatal(err)
+	}
+	return append(b.Bytes(), '\n')
 }
