@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -50,6 +51,9 @@ type fileConfig struct {
 	// CloseAfter is how long a file is still read after it has gone from its
 	// path. Default: 1m.
 	CloseAfter plug.Duration `yaml:"close_after"`
+	// Rest is how long a packed file, or one that begins like another, must
+	// have stayed the same before it is read in mode tail. Default: 5s.
+	Rest plug.Duration `yaml:"rest"`
 	// MaxRecord caps one record; a larger one is rejected and skipped.
 	// Default: 1MiB.
 	MaxRecord plug.Bytes `yaml:"max_record"`
@@ -71,7 +75,8 @@ type file struct {
 	now     func() time.Time
 	state   *fileState
 	open    map[fileKey]*reading
-	faults  map[string]string // path -> what was logged about it
+	waiting map[fileKey]resting // new files of which it is not known where they begin
+	faults  map[string]string   // path -> what was logged about it
 }
 
 // fileKey names a file whatever its path.
@@ -80,7 +85,8 @@ type fileKey struct{ dev, ino uint64 }
 func openFile(c plug.Config, d Deps) (*file, error) {
 	cfg := fileConfig{
 		Mode: "tail", Format: "auto", Mapping: "audit", Tenant: d.Tenant,
-		Poll: plug.Duration(time.Second), CloseAfter: plug.Duration(time.Minute), MaxRecord: 1 << 20, Batch: 1 << 20,
+		Poll: plug.Duration(time.Second), CloseAfter: plug.Duration(time.Minute), Rest: plug.Duration(5 * time.Second),
+		MaxRecord: 1 << 20, Batch: 1 << 20,
 	}
 	if err := c.Decode(&cfg); err != nil {
 		return nil, err
@@ -102,7 +108,7 @@ func openFile(c plug.Config, d Deps) (*file, error) {
 	}
 	return &file{
 		name: c.Name, cfg: cfg, read: m.Read, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
-		state: state, open: map[fileKey]*reading{}, faults: map[string]string{},
+		state: state, open: map[fileKey]*reading{}, waiting: map[fileKey]resting{}, faults: map[string]string{},
 	}, nil
 }
 
@@ -119,8 +125,8 @@ func (cfg *fileConfig) check(c plug.Config) error {
 		return c.Errorf("format %q is none of auto, ndjson, json", cfg.Format)
 	case cfg.Tenant == "":
 		return c.Errorf("tenant is missing")
-	case cfg.Poll <= 0 || cfg.CloseAfter < 0:
-		return c.Errorf("poll must be above zero and close_after not below it")
+	case cfg.Poll <= 0 || cfg.CloseAfter < 0 || cfg.Rest < 0:
+		return c.Errorf("poll must be above zero, close_after and rest not below it")
 	case cfg.MaxRecord < 1 || cfg.MaxRecord > maxPeek/2 || cfg.Batch < 1 || cfg.Batch > maxPeek/2:
 		return c.Errorf("max_record and batch must lie between 1 and %d", maxPeek/2)
 	}
@@ -227,6 +233,7 @@ func (s *file) discover() {
 			s.start(path, key)
 		}
 	}
+	maps.DeleteFunc(s.waiting, func(key fileKey, _ resting) bool { return !seen[key] })
 	for key, r := range s.open {
 		if !seen[key] && r.missing.IsZero() {
 			r.missing = s.now()
@@ -247,19 +254,16 @@ func keyOf(info os.FileInfo) fileKey {
 	return fileKey{dev: uint64(st.Dev), ino: st.Ino}
 }
 
-// start opens a file where it was left. A fault is logged and tried again in
-// the next round.
+// start opens a file where it was left, or a new one once it is known where it
+// begins. A fault is logged and tried again in the next round.
 func (s *file) start(path string, key fileKey) {
 	r, err := openReading(path)
 	if err != nil {
 		s.fault(path, err)
 		return
 	}
-	if r.key != key { // replaced since it was looked at
-		r.close()
-		return
-	}
-	if r.at = s.state.find(key); r.at == nil && !s.begin(r) {
+	r.at = s.state.find(key)
+	if r.key != key || r.at == nil && !s.begin(r) {
 		r.close()
 		return
 	}
@@ -268,21 +272,83 @@ func (s *file) start(path string, key fileKey) {
 	delete(s.faults, path)
 }
 
-// begin gives a file its place: at the beginning or, if it is a copy of one
-// that is being read, where that one is. It reports whether that could be told.
+// begin gives a new file its place: its beginning or, if it is a copy of one
+// that was read, as rotation by copy and truncate makes it, where that one is.
+// It reports whether that can be told yet.
 func (s *file) begin(r *reading) bool {
 	r.unpackAgain()
-	r.size, r.tail = -1, nil
 	var original *place
 	if s.cfg.Mode == "tail" {
+		var known bool
 		var err error
-		if original, err = r.copyOf(s.state.places()); err != nil {
+		if original, known, err = s.original(r); err != nil {
 			s.fault(r.path, err)
+		}
+		if err != nil || !known {
 			return false
 		}
 	}
+	delete(s.waiting, r.key)
+	r.size, r.tail = -1, nil
 	r.at = s.state.add(r.key, r.path, original)
 	return true
+}
+
+// original returns the place of the file of which r is a copy, or nil if it is
+// none. It is known when r cannot become such a copy by growing, or has rested.
+func (s *file) original(r *reading) (_ *place, known bool, err error) {
+	kind, err := r.kind()
+	if err != nil {
+		return nil, false, err
+	}
+	rested, size, err := s.rested(r)
+	if err != nil || size == 0 || kind != "" && !rested {
+		return nil, false, err
+	}
+	head, err := r.head(kind)
+	if err != nil {
+		return nil, true, nil // what is wrong with it is found when it is read
+	}
+	var best *place
+	known = true
+	for _, p := range s.state.places() {
+		n := min(len(head), len(p.Head))
+		if n == 0 || !bytes.Equal(head[:n], p.Head[:n]) || best != nil && p.Offset <= best.Offset {
+			continue
+		}
+		same, err := r.beginsLike(kind, p)
+		if err != nil {
+			return nil, false, err
+		}
+		if same {
+			best = p
+		} else if p.Offset == 0 || kind == "" && p.Offset > size {
+			known = known && rested
+		}
+	}
+	return best, known || best != nil, nil
+}
+
+// resting is what a new file looked like, and since when.
+type resting struct {
+	size, mtime int64
+	since       time.Time
+}
+
+// rested reports whether the file has not changed for as long as the config
+// says, and its size.
+func (s *file) rested(r *reading) (bool, int64, error) {
+	info, err := r.f.Stat()
+	if err != nil {
+		return false, 0, err
+	}
+	now := resting{size: info.Size(), mtime: info.ModTime().UnixNano(), since: s.now()}
+	before, ok := s.waiting[r.key]
+	if !ok || before.size != now.size || before.mtime != now.mtime {
+		s.waiting[r.key] = now
+		return false, now.size, nil
+	}
+	return now.since.Sub(before.since) >= time.Duration(s.cfg.Rest), now.size, nil
 }
 
 // fault logs a fault of a path once, until it changes.

@@ -164,7 +164,7 @@ func (r *reading) peekPacked(kind string, n int, changed bool) ([]byte, bool, er
 	}
 	if r.packed == nil {
 		if changed {
-			return nil, false, errGrowing // until it has rested for one look
+			return nil, false, errGrowing // until it stays the same for one look
 		}
 		if err := r.unpack(kind); err != nil {
 			return nil, false, err
@@ -274,33 +274,27 @@ func tailHash(b []byte) string {
 	return hex.EncodeToString(s[:8])
 }
 
-// copyOf returns the place of the file of which this one is a copy, perhaps a
-// packed one, as rotation by copy and truncate makes it: all that was taken of
-// the original stands at its beginning. Of several the one that got furthest
-// counts.
-func (r *reading) copyOf(places []*place) (*place, error) {
-	var best *place
-	for _, p := range places {
-		if p.Offset == 0 || best != nil && p.Offset <= best.Offset || p.key() == r.key {
-			continue
-		}
-		same, err := r.beginsLike(p)
-		if err != nil {
-			return nil, err
-		}
-		if same {
-			best = p
-		}
+// head returns the first bytes of the unpacked file.
+func (r *reading) head(kind string) ([]byte, error) {
+	src, done, err := r.again(kind)
+	if err != nil {
+		return nil, err
 	}
-	return best, nil
+	defer done()
+	head := make([]byte, tailBytes)
+	n, err := io.ReadFull(src, head)
+	if n > 0 || err == io.EOF {
+		err = nil
+	}
+	return head[:n], err
 }
 
-func (r *reading) beginsLike(p *place) (bool, error) {
-	kind, err := r.kind()
-	if err != nil {
-		return false, err
+// beginsLike reports whether all that was taken of another file stands at the
+// beginning of this one.
+func (r *reading) beginsLike(kind string, p *place) (bool, error) {
+	if p.Offset == 0 || p.key() == r.key {
+		return false, nil
 	}
-	var src io.Reader = io.NewSectionReader(r.f, 0, 1<<62)
 	if kind == "" {
 		tail := make([]byte, p.TailLen)
 		if n, err := r.f.ReadAt(tail, p.Offset-int64(p.TailLen)); n < len(tail) || tailHash(tail) != p.Tail {
@@ -309,14 +303,24 @@ func (r *reading) beginsLike(p *place) (bool, error) {
 			}
 			return false, err
 		}
-	} else {
-		u, err := newUnpacker(r.f, kind)
-		if err != nil {
-			return false, nil // what is wrong with it is found when it is read
-		}
-		defer u.close()
-		src = u.src
 	}
+	src, done, err := r.again(kind)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	before, err := skim(src, p.Offset)
 	return err == nil && before.sum == p.Sum, nil
+}
+
+// again returns the unpacked file from its beginning.
+func (r *reading) again(kind string) (src io.Reader, done func(), err error) {
+	if kind == "" {
+		return io.NewSectionReader(r.f, 0, 1<<62), func() {}, nil
+	}
+	u, err := newUnpacker(r.f, kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	return u.src, u.close, nil
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -33,6 +34,7 @@ type place struct {
 	Sum      uint32 `json:"sum"`  // CRC32C of the bytes before Offset
 	Tail     string `json:"tail"` // hash of the last TailLen bytes before Offset
 	TailLen  int    `json:"tail_len"`
+	Head     []byte `json:"head"`               // the first bytes of the file
 	Skipping bool   `json:"skipping,omitempty"` // Offset is inside a line that is too long
 	Done     bool   `json:"done,omitempty"`     // read to the end; Size and Mtime tell if it changes
 	Size     int64  `json:"size,omitempty"`
@@ -105,6 +107,7 @@ func (s *fileState) add(key fileKey, path string, original *place) *place {
 	p := &place{}
 	if original != nil {
 		*p = *original
+		p.Head = bytes.Clone(p.Head)
 	} else {
 		var id [8]byte
 		_, _ = rand.Read(id[:]) // never fails: the program ends instead

@@ -50,14 +50,14 @@ func (c *chunk) place(start uint32) int64 {
 func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
 	r.at.Seen = s.now().Unix()
 	last := s.cfg.Mode == "once" || r.abandoned(s.now(), time.Duration(s.cfg.CloseAfter))
-	for want := int(max(s.cfg.Batch, s.cfg.MaxRecord+1)); ; want *= 2 {
+	for want := int(s.cfg.Batch); ; want *= 2 {
 		data, end, err := r.peek(want)
 		var b *broken
 		switch {
 		case errors.Is(err, errReplaced):
 			s.log.Info("file was truncated or replaced, reading it from its beginning", "path", r.path)
-			s.state.retire(r.at)
-			return s.begin(r), nil
+			s.replace(r)
+			return !r.finished, nil
 		case errors.Is(err, errGrowing):
 			return last, nil
 		case errors.As(err, &b):
@@ -67,6 +67,9 @@ func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
 			return false, nil
 		}
 		delete(s.faults, r.path)
+		if r.at.Offset == 0 {
+			r.at.Head = bytes.Clone(data[:min(len(data), tailBytes)])
+		}
 		whole := end && (last || r.packed != nil)
 		c, more := s.cut(r, data, whole)
 		if c.used > 0 {
@@ -78,6 +81,21 @@ func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
 			}
 			return false, nil
 		}
+	}
+}
+
+// replace gives a file with new content a new place. If it is not known yet
+// where that begins, the file is let go until it is.
+func (s *file) replace(r *reading) {
+	s.state.retire(r.at)
+	switch {
+	case s.begin(r):
+	case r.size == 0 || !r.missing.IsZero():
+		r.unpackAgain()
+		r.size, r.tail = -1, nil
+		r.at = s.state.add(r.key, r.path, nil)
+	default:
+		r.finished = true
 	}
 }
 
@@ -291,6 +309,10 @@ func (s *file) batchID(r *reading, c chunk) schemas.ID {
 // advance moves the place behind the chunk.
 func (r *reading) advance(c chunk) {
 	p := r.at
+	if p.Offset == 0 {
+		p.Head = nil
+	}
+	p.Head = append(p.Head, c.data[:min(len(c.data), tailBytes-len(p.Head))]...)
 	p.Offset += int64(c.used)
 	p.Line += bytes.Count(c.data, []byte{'\n'})
 	p.Sum = crc32.Update(p.Sum, castagnoli, c.data)
