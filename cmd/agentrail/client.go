@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+)
+
+// defaultServer is where serve and up listen if nothing else is said.
+const defaultServer = "http://127.0.0.1:7680"
+
+// client talks to the server's own API.
+type client struct {
+	c         *console
+	server    string
+	tokenFile string
+}
+
+// addClient adds the flags that every client verb has.
+func addClient(c *console, cmd *cobra.Command) *client {
+	cl := &client{c: c}
+	cmd.Flags().StringVar(&cl.server, "server", "", "address of the server (env AGENTRAIL_SERVER; default "+defaultServer+")")
+	cmd.Flags().StringVar(&cl.tokenFile, "token-file", "", "file with the token (env AGENTRAIL_TOKEN_FILE; default ~/.config/agentrail/token, then data/token of `agentrail up`)")
+	return cl
+}
+
+// filter holds the flags that select rows.
+type filter struct{ flags []filterFlag }
+
+type filterFlag struct{ name, value string }
+
+// addFilter adds the named filters to the command.
+func addFilter(cmd *cobra.Command, names ...string) *filter {
+	usage := map[string]string{
+		"since":    "from that time on: RFC 3339, or how long ago (15m, 2h, 7d)",
+		"until":    "before that time: RFC 3339, or how long ago",
+		"actor":    "id or e-mail address of the actor",
+		"agent":    "id of the agent",
+		"action":   "normalised action, such as tool.execute",
+		"outcome":  "ok, denied, error, cancelled or unknown",
+		"class":    "activity, alert, control, evidence or health",
+		"kind":     "kind of record, such as api_call or workflow_run",
+		"run":      "id of the run",
+		"rule":     "name of the rule",
+		"severity": "informational, low, medium, high or critical",
+		"state":    "open or resolved",
+		"consumer": "source or sink that could not take it",
+	}
+	f := &filter{}
+	for _, n := range names {
+		f.flags = append(f.flags, filterFlag{name: n})
+	}
+	for i := range f.flags {
+		cmd.Flags().StringVar(&f.flags[i].value, f.flags[i].name, "", usage[f.flags[i].name])
+	}
+	return f
+}
+
+// query returns the filters as query parameters. Times are checked here, so
+// that a typo costs no trip.
+func (f *filter) query(now time.Time, limit, most int) (url.Values, error) {
+	q := url.Values{}
+	for _, fl := range f.flags {
+		if fl.value == "" {
+			continue
+		}
+		if fl.name == "since" || fl.name == "until" {
+			t, err := api.ParseTime(fl.value, now)
+			if err != nil {
+				return nil, usagef("write 2026-11-23T08:00:00Z, or how long ago: 15m, 2h, 7d", "--%s is %q, which is no time", fl.name, fl.value)
+			}
+			q.Set(fl.name, t.Format(time.RFC3339Nano))
+			continue
+		}
+		q.Set(fl.name, fl.value)
+	}
+	if limit < 1 || limit > most {
+		return nil, usagef(fmt.Sprintf("use --limit 1 to %d", most), "--limit is %d", limit)
+	}
+	q.Set("limit", strconv.Itoa(limit))
+	return q, nil
+}
+
+// get fills into with the JSON answer of a path under the API's prefix.
+func (cl *client) get(ctx context.Context, path string, q url.Values, into any) error {
+	body, err := cl.do(ctx, http.MethodGet, path, q, nil, "application/json")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return decodeAnswer(body, into)
+}
+
+// post sends a JSON document and fills into with the answer.
+func (cl *client) post(ctx context.Context, path string, doc, into any) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	body, err := cl.do(ctx, http.MethodPost, path, nil, b, "application/json")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return decodeAnswer(body, into)
+}
+
+func decodeAnswer(body io.Reader, into any) error {
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return hintf("is --server really an Agentrail server, of the same version?", "read answer of server: %w", err)
+	}
+	return nil
+}
+
+// do sends a request and returns the body of a good answer, which the caller
+// closes.
+func (cl *client) do(ctx context.Context, method, path string, q url.Values, body []byte, accept string) (io.ReadCloser, error) {
+	base, err := cl.base()
+	if err != nil {
+		return nil, err
+	}
+	token, err := cl.token()
+	if err != nil {
+		return nil, err
+	}
+	u := base.JoinPath(api.Prefix, path)
+	u.RawQuery = q.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", accept)
+	req.Header.Set("User-Agent", "agentrail/"+version)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := hc.Do(req)
+	if err != nil {
+		return nil, explainDial(base, err)
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	return nil, explainProblem(resp)
+}
+
+func (cl *client) base() (*url.URL, error) {
+	s := firstOf(cl.server, cl.c.env("AGENTRAIL_SERVER"), defaultServer)
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usagef("write it as "+defaultServer, "server address %q is no http address", s)
+	}
+	return u, nil
+}
+
+// maxTokenFile caps a token file, bytes.
+const maxTokenFile = 4 << 10
+
+// token reads the first token file that there is. A file that was named must
+// be there.
+func (cl *client) token() (string, error) {
+	named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE"))
+	files := []string{named}
+	if named == "" {
+		files = cl.tokenFiles()
+	}
+	for _, file := range files {
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) && named == "" {
+			continue
+		}
+		if err != nil {
+			return "", hintf("make one with: agentrail token new --name NAME --roles viewer", "read token: %w", err)
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
+		f.Close()
+		if err != nil {
+			return "", fmt.Errorf("read token: %w", err)
+		}
+		token := strings.TrimSpace(string(b))
+		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return "", hintf("the file must hold one token and nothing else", "token file %s holds no token", file)
+		}
+		return token, nil
+	}
+	return "", hintf("name it with --token-file; `agentrail up` writes one, `agentrail token new` makes one",
+		"no token file; looked at %s", strings.Join(files, " and "))
+}
+
+func (cl *client) tokenFiles() []string {
+	dir := cl.c.env("XDG_CONFIG_HOME")
+	if dir == "" {
+		dir = filepath.Join(cl.c.env("HOME"), ".config")
+	}
+	return []string{filepath.Join(dir, "agentrail", "token"), filepath.Join("data", "token")}
+}
+
+func explainDial(base *url.URL, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return hintf("start it with: agentrail up, or: agentrail serve --config FILE; or name another with --server", "no server answers at %s: %w", base, op.Err)
+	}
+	return fmt.Errorf("ask server: %w", err)
+}
+
+// explainProblem turns an answer of RFC 9457 into an error with a hint.
+func explainProblem(resp *http.Response) error {
+	var p struct {
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+		Code   string `json:"code"`
+	}
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if json.Unmarshal(b, &p) != nil || p.Title == "" {
+		return hintf("is --server really an Agentrail server?", "server answered %s", resp.Status)
+	}
+	hint := ""
+	switch resp.StatusCode {
+	case http.StatusBadRequest:
+		return usagef(p.Detail, "server refused the request: %s", p.Title)
+	case http.StatusUnauthorized:
+		hint = "name a valid token with --token-file; agentrail token new makes one"
+	case http.StatusForbidden:
+		hint = "use a token with that role; agentrail token new --roles makes one"
+	case http.StatusServiceUnavailable:
+		hint = "try again"
+		if s := resp.Header.Get("Retry-After"); s != "" {
+			hint = "try again in " + s + " s"
+		}
+		hint += "; GET /readyz says what is not ready"
+	}
+	err := fmt.Errorf("server answered %d %s: %s", resp.StatusCode, p.Title, firstOf(p.Detail, p.Code))
+	if hint == "" {
+		return err
+	}
+	return &hinted{err: err, hint: hint}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+)
+
+func newRuns(c *console) *cobra.Command {
+	var format string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "runs",
+		Short: "List runs of agents, newest first",
+		Args:  cobra.NoArgs,
+	}
+	cl := addClient(c, cmd)
+	f := addFilter(cmd, "since", "until", "actor", "agent", "outcome", "run")
+	addOutput(cmd, &format)
+	cmd.Flags().IntVar(&limit, "limit", api.DefaultLimit, "rows")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkOutput(format); err != nil {
+			return err
+		}
+		q, err := f.query(c.now(), limit, api.MaxLimit)
+		if err != nil {
+			return err
+		}
+		var list api.RunList
+		if err := cl.get(cmd.Context(), "runs", q, &list); err != nil {
+			return err
+		}
+		return printRows(c, format, list.Runs, runColumns(human), runColumns(api.Time))
+	}
+	return cmd
+}
+
+func runColumns(show func(time.Time) string) []api.Column[api.Run] {
+	count := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return []api.Column[api.Run]{
+		{Name: "started", Value: func(r api.Run) string { return show(r.Started) }},
+		{Name: "ended", Value: func(r api.Run) string { return show(r.Ended) }},
+		{Name: "agent", Value: func(r api.Run) string { return firstOf(r.AgentName, r.Agent) }},
+		{Name: "actor", Value: func(r api.Run) string { return firstOf(r.ActorEmail, r.Actor) }},
+		{Name: "initiator", Value: func(r api.Run) string { return r.Initiator }},
+		{Name: "outcome", Value: func(r api.Run) string { return r.Outcome }},
+		{Name: "events", Value: func(r api.Run) string { return count(r.Events) }},
+		{Name: "writes", Value: func(r api.Run) string { return count(r.Writes) }},
+		{Name: "denied", Value: func(r api.Run) string { return count(r.Denied) }},
+		{Name: "errors", Value: func(r api.Run) string { return count(r.Errors) }},
+		{Name: "id", Value: func(r api.Run) string { return r.ID }},
+	}
+}

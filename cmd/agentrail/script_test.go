@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/collector/decode"
+	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"agentrail": main}) }
+
+// TestScripts runs the program against the scripts in testdata/script: what is
+// typed, what is printed, what the exit code is.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   filepath.Join("testdata", "script"),
+		Setup: setupScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":    scriptCode,
+			"journal": scriptJournal,
+			"flip":    scriptFlip,
+			"cut":     scriptCut,
+		},
+	})
+}
+
+// setupScript starts a server with a small store of fixed rows. Its address
+// and a token are in the environment of the script.
+func setupScript(env *testscript.Env) error {
+	file := filepath.Join(env.WorkDir, "server-tokens.yaml")
+	token, err := auth.Generate(file, auth.Principal{Name: "jane", Tenant: "acme", Roles: []auth.Role{auth.RoleAdmin, auth.RoleAnalyst}}, 0)
+	if err != nil {
+		return err
+	}
+	tokens, err := auth.Load(file)
+	if err != nil {
+		return err
+	}
+	h, err := api.New(scriptOptions(tokens))
+	if err != nil {
+		return err
+	}
+	srv := httptest.NewServer(h)
+	env.Defer(srv.Close)
+	if err := os.WriteFile(filepath.Join(env.WorkDir, "good.token"), []byte(token+"\n"), 0o600); err != nil {
+		return err
+	}
+	env.Setenv("AGENTRAIL_SERVER", srv.URL)
+	env.Setenv("AGENTRAIL_TOKEN_FILE", filepath.Join(env.WorkDir, "good.token"))
+	env.Setenv("TZ", "UTC")
+	return nil
+}
+
+var scriptTime = time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+
+func scriptOptions(tokens *auth.Tokens) api.Options {
+	letter := schemas.DeadLetter{ID: "d1", Tenant: "acme", Consumer: "soc", Code: "rejected_by_receiver", Reason: "index is unknown", Bytes: []byte(`{"a":1}`), Size: 7, At: scriptTime}
+	appended := uint64(0)
+	return api.Options{
+		Require: tokens.Require, Own: decode.Own,
+		Append: func(context.Context, *schemas.Batch) (uint64, error) { appended++; return appended, nil },
+		Open:   func(context.Context, int, journal.From) (api.Reader, error) { return nil, journal.ErrClosed },
+		Store:  scriptStore(),
+		DeadLetters: api.DeadLetters{
+			List: func(context.Context, string, string, int) ([]schemas.DeadLetter, error) {
+				return []schemas.DeadLetter{letter}, nil
+			},
+			Get: func(_ context.Context, _, id string) (schemas.DeadLetter, error) {
+				if id != letter.ID {
+					return schemas.DeadLetter{}, api.ErrNotFound
+				}
+				return letter, nil
+			},
+		},
+		Cursors: api.Cursors{
+			List: func(context.Context) ([]api.Cursor, error) {
+				return []api.Cursor{{Name: "store", Offset: 9, Updated: scriptTime}, {Name: "old", Offset: 1, Lag: 8, Updated: scriptTime, Abandoned: true}}, nil
+			},
+			Remove: func(context.Context, string) error { return nil },
+		},
+		Status: func(context.Context) (api.Status, error) { return api.Status{}, nil },
+		Ready:  func(context.Context) []string { return nil },
+	}
+}
+
+// scriptStore has one event whose texts are hostile, a run and an alert.
+func scriptStore() api.Store {
+	ev := schemas.Event{
+		Time: scriptTime.UnixNano(), Received: scriptTime.UnixNano(), Class: schemas.ClassActivity, Kind: "api_call", Source: "audit",
+		ActorEmail: "=HYPERLINK(\"http://evil\")", Agent: "wf\x1b[31m\u202eevil", Action: "tool.execute", Outcome: schemas.OutcomeDenied, Tool: "a,\"b\"\nc",
+	}
+	event := api.EventOf(&ev)
+	event.ID = "00000000000000000000000000000001"
+	alert := schemas.Alert{
+		ID: "a1", Seq: 1, Transition: schemas.TransitionOpen, Tenant: "acme", Rule: "burst", Title: "Burst of writes", Severity: schemas.SeverityHigh, Confidence: "high",
+		Entity: schemas.Entity{Kind: "agent", ID: "wf1", Name: "Ticket bot"}, ActorEmail: "jane@example.com", FirstSeen: scriptTime, LastSeen: scriptTime, DecidedAt: scriptTime,
+		Count: 40, Observed: 40, Threshold: 10, Reason: "40 writes in 5m0s, usually 3", Why: []string{"background: the run was started by a schedule"},
+		Unseen: []string{"the arguments of the calls"}, Next: []string{"agentrail events --agent wf1"}, Evidence: []schemas.Evidence{{ID: event.ID, Time: scriptTime}},
+	}
+	return api.Store{
+		Events: func(_ context.Context, q api.Query, yield func(api.Event) error) error {
+			if q.Agent == "broken" {
+				return errors.New("engine died")
+			}
+			for range min(q.Limit, 2) {
+				if err := yield(event); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Event: func(_ context.Context, _, id string) (api.Event, error) {
+			if id != event.ID {
+				return api.Event{}, api.ErrNotFound
+			}
+			return event, nil
+		},
+		Runs: func(context.Context, api.Query) ([]api.Run, error) {
+			return []api.Run{{ID: "r1", AgentName: "Ticket bot", Initiator: "schedule", Outcome: "ok", Started: scriptTime, Ended: scriptTime.Add(time.Minute), Events: 12, Writes: 3}}, nil
+		},
+		Alerts: func(context.Context, api.Query) ([]schemas.Alert, error) { return []schemas.Alert{alert}, nil },
+		Alert: func(_ context.Context, _, id string) ([]schemas.Alert, error) {
+			if id != alert.ID {
+				return nil, api.ErrNotFound
+			}
+			return []schemas.Alert{alert}, nil
+		},
+	}
+}
+
+// scriptCode runs a command and checks its exit code: code 2 agentrail ...
+func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil || len(args) < 2 {
+		ts.Fatalf("usage: code N command args...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("run %v: %v", args[1:], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%v: exit code %d, want %d", args[1:], got, want)
+	}
+}
+
+// scriptJournal makes a signed journal of n data frames: journal DIR KEY N.
+func scriptJournal(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ts.Check(makeJournal(ts.MkAbs(args[0]), ts.MkAbs(args[1]), n))
+}
+
+// makeJournal writes a journal as serve does, with a clock of ten seconds a
+// frame.
+func makeJournal(dir, keyFile string, n int) error {
+	ctx := context.Background()
+	set, err := decode.Open("")
+	if err != nil {
+		return err
+	}
+	key, err := notary.OpenKey(keyFile, dir, "acme/journal")
+	if err != nil {
+		return err
+	}
+	clock := scriptTime
+	j, err := journal.OpenDisk(ctx, journal.Options{
+		Dir: dir, Decode: set.Decode, Own: decode.Own, SegmentBytes: 64 << 10, ReserveBytes: -1, Tick: -1, Now: func() time.Time { return clock },
+	})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	nt, err := notary.New(notary.Options{Key: key, Append: j.Append, Own: decode.Own, Tenant: "acme"})
+	if err != nil {
+		return err
+	}
+	cur, err := j.Open(ctx, notary.Name, 0, journal.FromStart())
+	if err != nil {
+		return err
+	}
+	defer cur.Close()
+	for i := range n {
+		clock = clock.Add(10 * time.Second)
+		b, err := decode.Own("acme", schemas.ClassHealth, "health", clock.UnixNano(), schemas.Health{Kind: "test", Reason: strconv.Itoa(i), At: clock})
+		if err != nil {
+			return err
+		}
+		b.Header.ID = schemas.ProducerID("test", uint64(i), 0)
+		if _, err := j.Append(ctx, b); err != nil {
+			return err
+		}
+		got, err := cur.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := nt.Consume(ctx, []*schemas.Batch{got}); err != nil {
+			return err
+		}
+		for got.Offset+1 < j.Head() {
+			if got, err = cur.Next(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nt.Close(ctx)
+}
+
+// scriptFlip flips one bit of a file: flip FILE BYTE. FILE may be a pattern.
+func scriptFlip(ts *testscript.TestScript, _ bool, args []string) {
+	files, err := filepath.Glob(ts.MkAbs(args[0]))
+	if err != nil || len(files) == 0 {
+		ts.Fatalf("no file %s", args[0])
+	}
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	b, err := os.ReadFile(files[0])
+	ts.Check(err)
+	b[at] ^= 1
+	ts.Check(os.WriteFile(files[0], b, 0o600))
+}
+
+// scriptCut shortens a file: cut FILE BYTES.
+func scriptCut(ts *testscript.TestScript, _ bool, args []string) {
+	files, err := filepath.Glob(ts.MkAbs(args[0]))
+	if err != nil || len(files) == 0 {
+		ts.Fatalf("no file %s", args[0])
+	}
+	to, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(files[0], to))
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentrail/agentrail/internal/plug"
+)
+
+func newValidate(c *console) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Check a config and say what is in effect",
+		Long:  "Check a config file and the config.d folder beside it. Every fault is named with file, line and hint; nothing is opened and no server is asked.",
+		Args:  cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&file, "config", "agentrail.yaml", "config file")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := loadConfig(file)
+		if err != nil {
+			return err
+		}
+		return cfg.print(c)
+	}
+	return cmd
+}
+
+// print says what is in effect, without secrets.
+func (cfg *config) print(c *console) error {
+	p := &page{w: c.out}
+	p.line("", cfg.file+" is valid. In effect:")
+	p.line("listen", cfg.Listen)
+	p.line("data", cfg.Data)
+	p.line("tokens", cfg.Auth.Tokens)
+	p.line("tenant", cfg.Auth.Tenant)
+	p.line("signing key", cfg.Evidence.Key+", origin "+cfg.Evidence.Origin)
+	p.line("journal", fmt.Sprintf("at most %s, kept %s", size(int64(cfg.Journal.MaxBytes)), span(cfg.Journal.Retention)))
+	p.line("store", cfg.Store.Kind)
+	for _, m := range cfg.Mappings {
+		p.line("mapping", m)
+	}
+	for _, s := range cfg.Sources {
+		p.line("source", partName(s))
+	}
+	for _, d := range cfg.Detectors {
+		p.line("detector", partName(d))
+	}
+	for _, s := range cfg.Sinks {
+		p.line("sink", partName(s))
+	}
+	return p.err
+}
+
+// partName is the kind of a part and, if it has another one, its name.
+func partName(c plug.Config) string {
+	if c.Name == c.Kind {
+		return c.Kind
+	}
+	return c.Kind + " " + c.Name
+}
+
+// span writes a duration in days where it has whole ones.
+func span(d plug.Duration) string {
+	const day = 24 * time.Hour
+	if v := time.Duration(d); v >= day && v%day == 0 {
+		return fmt.Sprintf("%dd", v/day)
+	}
+	return time.Duration(d).String()
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	for _, u := range []struct {
+		name string
+		n    int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.n {
+			return fmt.Sprintf("%.4g %s", float64(n)/float64(u.n), u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
