@@ -61,6 +61,12 @@ func (x *indexBuilder) rollback() {
 	x.frames, x.entries = x.frames[:x.keptFrames], x.entries[:x.keptEntries]
 }
 
+// reset begins the index of the next segment, in the same memory.
+func (x *indexBuilder) reset() {
+	x.newest, x.frames, x.entries = 0, x.frames[:0], x.entries[:0]
+	x.commit()
+}
+
 func indexPath(segment string) string { return strings.TrimSuffix(segment, ".seg") + ".idx" }
 
 // save writes the index beside its segment. It needs no sync.

@@ -26,7 +26,7 @@ const (
 // over and never come to life.
 func (d *Disk) recover(ctx context.Context) (*writer, error) {
 	dir := filepath.Join(d.o.Dir, segmentDir)
-	segments, err := listSegments(dir)
+	segments, err := listSegments(dir, true)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (d *Disk) recover(ctx context.Context) (*writer, error) {
 	}
 	var last *scan
 	if n := len(segments); n > 0 {
-		if last, err = scanSegment(segments[n-1]); err != nil {
+		if last, err = scanSegment(segments[n-1], noHold, nil); err != nil {
 			return nil, err
 		}
 		if err := d.closeLast(last); err != nil {
@@ -63,9 +63,9 @@ func (d *Disk) recover(ctx context.Context) (*writer, error) {
 	return w, nil
 }
 
-// listSegments opens the segments of the folder, by offset, and removes what
-// an unfinished creation left.
-func listSegments(dir string) ([]*segment, error) {
+// listSegments opens the segments of the folder, by offset, and, if tidy,
+// removes what an unfinished creation left.
+func listSegments(dir string, tidy bool) ([]*segment, error) {
 	names, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -74,12 +74,15 @@ func listSegments(dir string) ([]*segment, error) {
 	for _, e := range names {
 		path := filepath.Join(dir, e.Name())
 		switch {
-		case strings.HasSuffix(e.Name(), ".seg.new"):
+		case strings.HasSuffix(e.Name(), ".seg.new") && tidy:
 			if err := os.Remove(path); err != nil {
 				return nil, err
 			}
 		case strings.HasSuffix(e.Name(), ".seg"):
 			s, err := openSegment(path)
+			if errors.Is(err, os.ErrNotExist) && !tidy {
+				continue // retention of a running server was quicker
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -113,7 +116,9 @@ type damage struct {
 // scanSegment reads every frame. Damage after which a frame says that the
 // missing one was durable is damage to something acknowledged: it stays and
 // becomes a gap. Anything else at the end is the torn write of a crash.
-func scanSegment(s *segment) (*scan, error) {
+// Frames from limit on belong to a later segment. visit, if any, sees every
+// good frame and where it begins, also those that are cut off afterwards.
+func scanSegment(s *segment, limit Offset, visit func(b *schemas.Batch, pos int64)) (*scan, error) {
 	r, err := newFrameReader(s)
 	if err != nil {
 		return nil, err
@@ -123,12 +128,19 @@ func scanSegment(s *segment) (*scan, error) {
 	proof := Offset(0) // everything below was durable
 	for {
 		h, err := r.head()
+		if err == nil && h.offset >= limit {
+			break // left by a write that failed
+		}
 		var b *schemas.Batch
+		at := r.pos
 		if err == nil {
 			b, err = r.frame(&h)
 		}
 		switch {
 		case err == nil:
+			if visit != nil {
+				visit(b, at)
+			}
 			c.take(b, r.pos)
 			proof = max(proof, h.durable)
 			continue

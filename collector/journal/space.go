@@ -130,7 +130,8 @@ func (w *writer) create(size int64, spare string) (*segment, *segmentFile, error
 // use makes s the segment that is written.
 func (w *writer) use(s *segment, f *segmentFile) {
 	w.seal()
-	w.seg, w.f, w.pos, w.failed, w.idx = s, f, segmentHeader, false, &indexBuilder{}
+	w.seg, w.f, w.pos, w.failed = s, f, segmentHeader, false
+	w.idx.reset()
 	d := w.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
