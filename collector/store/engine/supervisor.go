@@ -24,13 +24,14 @@ import (
 
 // SupervisorOptions say how the child is started.
 type SupervisorOptions struct {
-	Engine  Options       // Mandatory: Data and Library. Secrets are made if they are not given.
-	Args    []string      // Mandatory. Arguments that make the executable call ServeChild, e.g. "engine".
-	Env     []string      // the child's whole environment; it needs none
-	Path    string        // of the executable; empty: this one
-	Log     *slog.Logger  // Mandatory.
-	Ready   time.Duration // how long the first start may take; 0: one minute
-	Backoff time.Duration // before the first restart, doubled up to 30 s; 0: 200 ms
+	Engine     Options       // Mandatory: Data and Library. Secrets are made if they are not given.
+	Args       []string      // Mandatory. Arguments that make the executable call ServeChild, e.g. "engine".
+	Env        []string      // the child's whole environment; it needs none
+	Path       string        // of the executable; empty: this one
+	Log        *slog.Logger  // Mandatory.
+	Ready      time.Duration // how long the first start may take; 0: one minute
+	Backoff    time.Duration // before the first restart, doubled from one to the next; 0: 200 ms
+	MaxBackoff time.Duration // 0: 30 s
 }
 
 // Supervisor keeps an engine running in a child process: it starts it again
@@ -76,6 +77,7 @@ func Start(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	setDefault(&o.Engine.QuerySecret, rand.Text())
 	setDefault(&o.Ready, time.Minute)
 	setDefault(&o.Backoff, 200*time.Millisecond)
+	setDefault(&o.MaxBackoff, 30*time.Second)
 	s := &Supervisor{o: o, done: make(chan struct{})}
 	if err := s.shortenSocket(); err != nil {
 		return nil, err
@@ -208,14 +210,14 @@ func (s *Supervisor) run(ctx context.Context) {
 		if time.Since(began) > time.Minute {
 			wait = s.o.Backoff
 		}
-		pause := wait/2 + time.Duration(mathrand.Int64N(int64(wait)))
+		pause := wait/2 + time.Duration(mathrand.Int64N(int64(wait/2)+1))
 		s.o.Log.Error("engine died, starting it again", "err", err, "in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
-		wait = min(2*wait, 30*time.Second)
+		wait = min(2*wait, s.o.MaxBackoff)
 	}
 }
 

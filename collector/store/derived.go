@@ -1,0 +1,121 @@
+package store
+
+import (
+	"time"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// hourCell is one cell of the hourly counts.
+type hourCell struct {
+	tenant, kind, action, agent string
+	hour                        int64 // Unix seconds
+	outcome, access, initiator  uint8
+}
+
+// hourRow is a cell with its count.
+type hourRow struct {
+	hourCell
+	part  uint32
+	count uint64
+}
+
+// rollUp counts rows of one partition by hour and what they are.
+func rollUp(rows []row, part uint32) []hourRow {
+	counts := map[hourCell]uint64{}
+	for _, r := range rows {
+		counts[hourCell{
+			tenant: r.Tenant, kind: r.Kind, action: r.Action, agent: r.Agent, hour: hour(r.Time),
+			outcome: uint8(r.Outcome), access: uint8(r.Access), initiator: uint8(r.Initiator),
+		}]++
+	}
+	out := make([]hourRow, 0, len(counts))
+	for c, n := range counts {
+		out = append(out, hourRow{c, part, n})
+	}
+	return out
+}
+
+// hour returns the hour in Unix seconds, within what a ClickHouse DateTime
+// holds: 1970 to 2106.
+func hour(ns int64) int64 {
+	s := ns / int64(time.Second)
+	s -= s % 3600
+	return min(max(s, 0), (1<<32-1)/3600*3600)
+}
+
+func hourColumns() []column[hourRow] {
+	return []column[hourRow]{
+		text("tenant", func(r hourRow) string { return r.tenant }),
+		moment("hour", "DateTime('UTC')", func(r hourRow) int64 { return r.hour * int64(time.Second) }),
+		text("kind", func(r hourRow) string { return r.kind }),
+		text("action", func(r hourRow) string { return r.action }),
+		text("agent", func(r hourRow) string { return r.agent }),
+		enum("outcome", uint8(schemas.OutcomeCancelled), func(r hourRow) uint8 { return r.outcome }),
+		enum("access", uint8(schemas.AccessAdmin), func(r hourRow) uint8 { return r.access }),
+		enum("initiator", uint8(schemas.InitiatorAPI), func(r hourRow) uint8 { return r.initiator }),
+		plain("part", "UInt32", func(r hourRow) uint32 { return r.part }),
+		plain("count", "UInt64", func(r hourRow) uint64 { return r.count }),
+	}
+}
+
+// alertRow is one transition of an alert with the event that carried it.
+type alertRow struct {
+	row
+	schemas.Alert
+}
+
+func alertColumns() []column[alertRow] {
+	return []column[alertRow]{
+		text("tenant", func(a alertRow) string { return a.row.Tenant }), // of the journal, not of the document
+		text("id", func(a alertRow) string { return a.Alert.ID }),
+		plain("seq", "UInt32", func(a alertRow) uint32 { return uint32(max(a.Seq, 0)) }),
+		text("transition", func(a alertRow) string { return string(a.Transition) }),
+		text("rule", func(a alertRow) string { return a.Rule }),
+		text("title", func(a alertRow) string { return a.Title }),
+		text("severity", func(a alertRow) string { return string(a.Severity) }),
+		text("confidence", func(a alertRow) string { return a.Confidence }),
+		text("entity_kind", func(a alertRow) string { return a.Entity.Kind }),
+		text("entity_id", func(a alertRow) string { return a.Entity.ID }),
+		text("entity_name", func(a alertRow) string { return a.Entity.Name }),
+		text("actor", func(a alertRow) string { return a.Alert.Actor }),
+		text("actor_email", func(a alertRow) string { return a.Alert.ActorEmail }),
+		text("on_behalf_of", func(a alertRow) string { return a.OnBehalfOf }),
+		text("agent", func(a alertRow) string { return a.Alert.Agent }),
+		text("agent_name", func(a alertRow) string { return a.AgentName }),
+		text("subscription", func(a alertRow) string { return a.Alert.Subscription }),
+		text("run", func(a alertRow) string { return a.Alert.Run }),
+		text("initiator", func(a alertRow) string { return a.Alert.Initiator }),
+		instant("first_seen", func(a alertRow) int64 { return nanos(a.FirstSeen) }),
+		instant("last_seen", func(a alertRow) int64 { return nanos(a.LastSeen) }),
+		instant("decided_at", func(a alertRow) int64 { return nanos(a.DecidedAt) }),
+		plain("count", "Int64", func(a alertRow) int64 { return a.Count }),
+		plain("observed", "Float64", func(a alertRow) float64 { return a.Observed }),
+		plain("usual", "Nullable(Float64)", func(a alertRow) *float64 { return a.Usual }),
+		plain("threshold", "Float64", func(a alertRow) float64 { return a.Threshold }),
+		plain("window", "Int64", func(a alertRow) int64 { return int64(a.Window) }),
+		text("reason", func(a alertRow) string { return a.Alert.Reason }),
+		plain("tags", "Array(String)", func(a alertRow) []string { return a.Tags }),
+		plain("backfill", "Bool", func(a alertRow) bool { return a.Backfill || a.backfill }),
+		plain("stale", "Bool", func(a alertRow) bool { return a.Stale }),
+		plain("late", "Bool", func(a alertRow) bool { return a.Late }),
+		instant("received", func(a alertRow) int64 { return a.Received }),
+		plain("shard", "UInt16", func(a alertRow) uint16 { return a.Shard }),
+		plain("offset", "UInt64", func(a alertRow) uint64 { return a.Offset }),
+		plain("index", "UInt32", func(a alertRow) uint32 { return a.Index }),
+		text("document", func(a alertRow) string { return string(a.Raw) }),
+	}
+}
+
+// nanos is the time in Unix nanoseconds, saturated; the zero time is 0.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Before(time.Unix(0, -1<<63)):
+		return -1 << 63
+	case t.After(time.Unix(0, 1<<63-1)):
+		return 1<<63 - 1
+	}
+	return t.UnixNano()
+}
