@@ -1,0 +1,361 @@
+package detectors
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+func init() { Register("burst", openBurst) }
+
+// RuleBurst is the rule of the burst detector; the entity says whether an
+// agent, an actor or a tool is meant.
+const RuleBurst = "burst"
+
+// burst counts tool calls, and the writes among them, per agent, per actor and
+// per tool, background apart from interactive, in a sliding window of event
+// time. It raises an alert at the call that reaches the limit of its key: a
+// fixed one while the key is being learned, then one from its usual counts (see
+// usual and habit). Calls that were turned away before they did anything are
+// the denial detector's.
+//
+// The same calls raise one alert, not three: a key whose limit is reached only
+// because of an agent that is in alert already is silent (see burst_alert.go).
+type burst struct {
+	deps Deps
+	cfg  burstConfig
+	span int64 // of a slot, nanoseconds
+	zone *time.Location
+
+	scopes   scopes
+	keys     *table[burstKey, subject]
+	episodes *table[entityKey, ongoing]
+	history  *burst // learns from imported history; nil in the history lane
+	flushed  int64  // slot at which Advance last told of growing episodes
+}
+
+// burstConfig has the fields of the detector in the config file.
+type burstConfig struct {
+	// Window is the length of the sliding window. Default 5m.
+	Window plug.Duration `yaml:"window"`
+	// Learn is how many busy windows on more than one day a key needs before
+	// its usual counts take the place of the fixed limits. Default 12.
+	Learn int `yaml:"learn"`
+	// Zone is the time zone of weekly and daily habits. Default: the tenant's.
+	Zone string `yaml:"zone"`
+	// Quiet is how long an alert stays open after its last evidence. Default 1h.
+	Quiet plug.Duration `yaml:"quiet"`
+	// Limits per window, fixed while a key is learned, and the floors below
+	// which a learned limit never falls.
+	Agent limitsConfig `yaml:"agent"`
+	Actor limitsConfig `yaml:"actor"`
+	Tool  limitsConfig `yaml:"tool"`
+	// Expected are jobs that are known to be busy at their time.
+	Expected []expectedConfig `yaml:"expected"`
+}
+
+// limitsConfig are the limits of one kind of key.
+type limitsConfig struct {
+	Background  limits `yaml:"background"`
+	Interactive limits `yaml:"interactive"`
+}
+
+type limits struct {
+	Writes      int `yaml:"writes"`       // fixed limit while learning
+	Calls       int `yaml:"calls"`        // fixed limit while learning, reads and writes
+	WritesFloor int `yaml:"writes_floor"` // least learned limit
+	CallsFloor  int `yaml:"calls_floor"`  // least learned limit
+}
+
+func defaultBurst() burstConfig {
+	return burstConfig{
+		Window: plug.Duration(5 * time.Minute), Learn: 12, Quiet: plug.Duration(time.Hour),
+		Agent: limitsConfig{Background: limits{50, 120, 40, 100}, Interactive: limits{80, 200, 60, 150}},
+		Actor: limitsConfig{Background: limits{80, 200, 60, 150}, Interactive: limits{50, 150, 40, 120}},
+		Tool:  limitsConfig{Background: limits{120, 400, 100, 300}, Interactive: limits{120, 400, 100, 300}},
+	}
+}
+
+func openBurst(c plug.Config, d Deps) (Detector, error) {
+	cfg := defaultBurst()
+	if err := c.Decode(&cfg); err != nil {
+		return nil, err
+	}
+	b := &burst{deps: d, cfg: cfg, span: int64(cfg.Window) / windowSlots, scopes: newScopes()}
+	if err := b.check(c); err != nil {
+		return nil, err
+	}
+	m := d.Metrics
+	b.keys = newTable(d.MaxKeys, func(x *entry[burstKey, subject]) {
+		m.Evicted.WithLabelValues("burst").Inc()
+		b.countLearning(&x.val, -1)
+	})
+	b.episodes = newTable(d.MaxKeys, func(*entry[entityKey, ongoing]) { m.Evicted.WithLabelValues("burst_episodes").Inc() })
+	return b, nil
+}
+
+// subjectKind is what a key is about.
+type subjectKind uint8
+
+const (
+	ofAgent subjectKind = iota
+	ofActor
+	ofTool
+	subjectKinds
+)
+
+var subjectNames = [subjectKinds]string{"agent", "actor", "tool"}
+
+// burstKey names what is counted: a subject as one source sees it, background
+// or interactive.
+type burstKey struct {
+	scope      uint32
+	kind       subjectKind
+	background bool
+	id         string
+}
+
+// subject is what is kept per key, some 500 bytes.
+type subject struct {
+	window
+	stretch               int64 // window-long stretch of time that is being learned
+	calls, writes         usual
+	callHabit, writeHabit *habit
+	callLimit, writeLimit uint32
+	seasoned              bool
+	votes                 [subjectKinds]vote // who makes up most of the window
+	calm                  int64              // slot that the limits below were worked out for, +1
+	calmCalls, calmWrites uint32             // limits of that slot, habits and expected jobs counted in
+}
+
+// vote is the candidate for the majority of a window and by how much it leads.
+type vote struct {
+	id   string
+	lead uint32
+}
+
+func (v *vote) cast(id string, sum uint32) {
+	switch {
+	case v.id == id:
+		v.lead++
+	case v.lead > 0:
+		v.lead--
+	default:
+		v.id, v.lead = id, 1
+	}
+	v.lead = min(v.lead, sum)
+}
+
+// Quiet returns how long alerts stay open.
+func (b *burst) Quiet() time.Duration { return time.Duration(b.cfg.Quiet) }
+
+// Inherit lets keys that are still being learned take over what imported
+// history taught.
+func (b *burst) Inherit(history Detector) { b.history, _ = history.(*burst) }
+
+// hit is one tool call and the keys it counts for.
+type hit struct {
+	ev     *schemas.Event
+	origin Origin
+	write  bool
+	slot   int64
+	scope  uint32
+	keys   [subjectKinds]*entry[burstKey, subject] // nil where the record names none
+	count  [subjectKinds]counted
+}
+
+type counted struct {
+	calls, writes uint32
+	late          bool
+}
+
+// Observe counts a tool call.
+func (b *burst) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
+	switch {
+	case ev.Action == "tool.execute":
+		if ev.Outcome != schemas.OutcomeOK && turnedAway(ev) {
+			return
+		}
+		b.count(ev, raise)
+	case ev.Kind == "workflow_run" && b.episodes.len() > 0:
+		b.settle(ev, raise)
+	}
+}
+
+// turnedAway reports whether the call was refused before it did anything. A
+// refusal that is only written behind a success does not count: a tool could
+// write that.
+func turnedAway(ev *schemas.Event) bool {
+	return (ev.Status >= 400 || ev.Outcome == schemas.OutcomeDenied) && refusal(ev) != refusedNot
+}
+
+func (b *burst) count(ev *schemas.Event, raise func(schemas.Alert)) {
+	h := hit{ev: ev, origin: b.deps.Origins.Of(ev), slot: floorDiv(eventTime(ev), b.span), scope: b.scopes.of(ev)}
+	access, _ := b.deps.Access(ev)
+	h.write = access != schemas.AccessRead
+	ids := [subjectKinds]string{ev.Agent, cmp.Or(ev.Actor, ev.ActorEmail), ev.Tool}
+	for k, id := range ids {
+		if id != "" {
+			h.keys[k] = b.key(burstKey{h.scope, subjectKind(k), h.origin.Background, id}, h.slot)
+		}
+	}
+	crossed := false
+	for k, x := range h.keys {
+		if x == nil {
+			continue
+		}
+		s := &x.val
+		c := &h.count[k]
+		b.roll(x, h.slot)
+		c.calls, c.writes, c.late = s.add(h.slot, h.write)
+		if !c.late {
+			s.calls.top, s.writes.top = max(s.calls.top, c.calls), max(s.writes.top, c.writes)
+		}
+		for o, other := range h.keys {
+			if other != nil && o != k {
+				s.votes[o].cast(other.key.id, s.allSum)
+			}
+		}
+		crossed = crossed || c.writes >= s.writeLimit || c.calls >= s.callLimit
+	}
+	if crossed {
+		b.judge(&h, raise)
+	}
+}
+
+// key returns the key's entry, made if need be. The stalest key makes room.
+func (b *burst) key(k burstKey, slot int64) *entry[burstKey, subject] {
+	if x := b.keys.use(k); x != nil {
+		return x
+	}
+	k.id = clone(k.id)
+	x := b.keys.add(k)
+	x.val.stretch = floorDiv(slot, windowSlots)
+	b.countLearning(&x.val, +1)
+	b.relimit(x)
+	return x
+}
+
+// roll closes the stretch that is over, if one is, and learns from it.
+func (b *burst) roll(x *entry[burstKey, subject], slot int64) {
+	s := &x.val
+	now := floorDiv(slot, windowSlots)
+	if now <= s.stretch {
+		return
+	}
+	end := (s.stretch + 1) * windowSlots * b.span
+	if s.calls.top > 0 {
+		b.remember(x, end)
+		s.calls.learn(end-1, float64(s.callLimit))
+		s.writes.learn(end-1, float64(s.writeLimit))
+	}
+	s.stretch = now
+	s.calls.turn(slot * b.span)
+	s.writes.turn(slot * b.span)
+	b.relimit(x)
+}
+
+// remember notes busy stretches by the hour of the week.
+func (b *burst) remember(x *entry[burstKey, subject], end int64) {
+	s, l := &x.val, b.limitsOf(x.key)
+	busyCalls, busyWrites := int(s.calls.top) >= l.CallsFloor/2, int(s.writes.top) >= l.WritesFloor/2
+	if !busyCalls && !busyWrites {
+		return
+	}
+	week, hour := hourOfWeek(end-1, b.zoneOf(x.key.scope))
+	if busyCalls {
+		if s.callHabit == nil {
+			s.callHabit = &habit{week: week}
+		}
+		s.callHabit.note(week, hour, s.calls.top)
+	}
+	if busyWrites {
+		if s.writeHabit == nil {
+			s.writeHabit = &habit{week: week}
+		}
+		s.writeHabit.note(week, hour, s.writes.top)
+	}
+}
+
+// relimit sets the key's limits from what is known by now.
+func (b *burst) relimit(x *entry[burstKey, subject]) {
+	s, l := &x.val, b.limitsOf(x.key)
+	learn := uint32(b.cfg.Learn)
+	if !s.seasoned {
+		b.inherit(x)
+		if s.calls.seasoned(learn) {
+			b.countLearning(s, -1)
+			s.seasoned = true
+		}
+	}
+	if !s.seasoned {
+		s.callLimit, s.writeLimit = uint32(l.Calls), uint32(l.Writes)
+		return
+	}
+	s.callLimit = uint32(min(s.calls.limit(float64(l.CallsFloor)), 1<<31))
+	s.writeLimit = uint32(min(s.writes.limit(float64(l.WritesFloor)), 1<<31))
+}
+
+func (b *burst) inherit(x *entry[burstKey, subject]) {
+	if b.history == nil {
+		return
+	}
+	tenant, source := b.scopes.names(x.key.scope)
+	scope, ok := b.history.scopes.find(tenant, source)
+	if !ok {
+		return
+	}
+	k := x.key
+	k.scope = scope
+	old := b.history.keys.peek(k)
+	if old == nil || old.val.calls.n <= x.val.calls.n {
+		return
+	}
+	s, o := &x.val, &old.val
+	callTop, writeTop := s.calls.top, s.writes.top
+	s.calls, s.writes = o.calls, o.writes
+	s.calls.top, s.writes.top = callTop, writeTop
+	s.callHabit, s.writeHabit = o.callHabit.copy(), o.writeHabit.copy()
+}
+
+func (b *burst) countLearning(s *subject, by float64) {
+	if !s.seasoned {
+		b.deps.Metrics.Learning.WithLabelValues("burst").Add(by)
+	}
+}
+
+func (b *burst) limitsOf(k burstKey) limits {
+	l := [subjectKinds]*limitsConfig{&b.cfg.Agent, &b.cfg.Actor, &b.cfg.Tool}[k.kind]
+	if k.background {
+		return l.Background
+	}
+	return l.Interactive
+}
+
+func (b *burst) zoneOf(scope uint32) *time.Location {
+	if b.zone != nil {
+		return b.zone
+	}
+	tenant, _ := b.scopes.names(scope)
+	return b.deps.Zone(tenant)
+}
+
+// Advance tells of events that were counted into open episodes since, at most
+// once a slot.
+func (b *burst) Advance(watermark time.Time, raise func(schemas.Alert)) {
+	mark := watermark.UnixNano()
+	slot := floorDiv(mark, b.span)
+	if slot == b.flushed {
+		return
+	}
+	b.flushed = slot
+	b.episodes.oldest(func(x *entry[entityKey, ongoing]) {
+		x.val.flush(transitionFold, raise)
+		if mark >= x.val.until {
+			b.episodes.remove(x)
+		}
+	})
+	b.deps.Metrics.Keys.WithLabelValues("burst").Set(float64(b.keys.len()))
+}

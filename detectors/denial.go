@@ -1,0 +1,305 @@
+package detectors
+
+import (
+	"cmp"
+	"math"
+	"time"
+
+	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+func init() { Register("denial", openDenial) }
+
+// Rules of the denial detector.
+const (
+	RuleDenial         = "denial"          // a permission or policy said no: medium or high
+	RuleDenialAuth     = "denial.auth"     // no or expired credentials: low
+	RuleDenialThrottle = "denial.throttle" // too many calls: informational
+	RuleDenialSpend    = "denial.spend"    // budget used up: low
+)
+
+// denial watches the share of calls that are refused. Refusals by a permission
+// or policy are counted per agent and per actor. Missing or expired
+// credentials, throttling and spent budgets are another matter and counted
+// apart, per tenant.
+//
+// An alert needs a least number of refusals in the window, a share at least
+// twice the usual one, and a probability of less than one in a million that
+// the usual share alone gives as many (binomial). The usual share is learned
+// per key, starting from 2 % with the weight of 50 calls.
+type denial struct {
+	deps Deps
+	cfg  denialConfig
+	span int64
+
+	scopes   scopes
+	keys     *table[denialKey, share]
+	episodes *table[entityKey, ongoing]
+	flushed  int64
+}
+
+// denialConfig has the fields of the detector in the config file.
+type denialConfig struct {
+	// Window is the length of the sliding window. Default 10m.
+	Window plug.Duration `yaml:"window"`
+	// Least refusals in a window before an alert: by policy 5, by expired or
+	// missing credentials 30, by throttling 50, by spent budgets 10.
+	Policy   int `yaml:"policy"`
+	Auth     int `yaml:"auth"`
+	Throttle int `yaml:"throttle"`
+	Spend    int `yaml:"spend"`
+	// Usual is the share of refused calls that is taken as usual for a key that
+	// has not been seen yet. Default 0.02.
+	Usual float64 `yaml:"usual"`
+	// Quiet is how long an alert stays open after its last evidence. Default 1h.
+	Quiet plug.Duration `yaml:"quiet"`
+}
+
+const (
+	priorCalls   = 50 // weight of the usual share of an unseen key, calls
+	leastShare   = 0.002
+	rare         = 1e-6 // probability below which chance is ruled out
+	shareLife    = 7 * 24 * time.Hour
+	learnedCalls = 200 // from here on a key's own share is called known
+)
+
+func openDenial(c plug.Config, d Deps) (Detector, error) {
+	cfg := denialConfig{
+		Window: plug.Duration(10 * time.Minute), Policy: 5, Auth: 30, Throttle: 50, Spend: 10, Usual: 0.02,
+		Quiet: plug.Duration(time.Hour),
+	}
+	if err := c.Decode(&cfg); err != nil {
+		return nil, err
+	}
+	switch {
+	case time.Duration(cfg.Window) < 10*time.Second || time.Duration(cfg.Window) > time.Hour:
+		return nil, c.Errorf("window: must be between 10s and 1h")
+	case min(cfg.Policy, cfg.Auth, cfg.Throttle, cfg.Spend) < 1:
+		return nil, c.Errorf("policy, auth, throttle and spend must be at least 1")
+	case !(cfg.Usual > 0 && cfg.Usual < 1):
+		return nil, c.Errorf("usual: must be a share between 0 and 1")
+	case cfg.Quiet <= 0:
+		return nil, c.Errorf("quiet: must be more than 0")
+	}
+	n := &denial{deps: d, cfg: cfg, span: int64(cfg.Window) / windowSlots, scopes: newScopes()}
+	m := d.Metrics
+	n.keys = newTable(d.MaxKeys, func(x *entry[denialKey, share]) {
+		m.Evicted.WithLabelValues("denial").Inc()
+		n.countLearning(&x.val, -1)
+	})
+	n.episodes = newTable(d.MaxKeys, func(*entry[entityKey, ongoing]) { m.Evicted.WithLabelValues("denial_episodes").Inc() })
+	return n, nil
+}
+
+// denialKey names what is counted: refusals of one kind by a subject as one
+// source sees it.
+type denialKey struct {
+	scope  uint32
+	kind   uint8 // subjectKind, or ofTenant
+	reason refused
+	id     string
+}
+
+const ofTenant = uint8(subjectKinds)
+
+// share is what is kept per key, some 350 bytes.
+type share struct {
+	window
+	stretch int64
+	calls   uint32 // of the running stretch
+	denied  uint32
+	n, d    float64 // calls and refusals learned from, fading
+	at      int64
+	most    vote // of tenant keys: the agent that refusals are mostly about
+	other   vote // of agents their actor, of actors their agent
+}
+
+// Quiet returns how long alerts stay open.
+func (n *denial) Quiet() time.Duration { return time.Duration(n.cfg.Quiet) }
+
+// denialHit is one call and the keys it counts for.
+type denialHit struct {
+	ev     *schemas.Event
+	kind   refused
+	slot   int64
+	scope  uint32
+	agent  *entry[denialKey, share]
+	actor  *entry[denialKey, share]
+	tenant *entry[denialKey, share]
+}
+
+// Observe counts a call.
+func (n *denial) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
+	if ev.Action == "inventory.snapshot" || ev.Kind == "workflow_run" || ev.Kind == "product_snapshot" {
+		return
+	}
+	h := denialHit{ev: ev, kind: refusal(ev), slot: floorDiv(eventTime(ev), n.span), scope: n.scopes.of(ev)}
+	if h.kind == refusedNot || h.kind == refusedPolicy {
+		n.countPolicy(&h, raise)
+	}
+	for kind := refusedAuth; kind <= refusedSpend; kind++ {
+		n.countTenant(&h, kind, raise)
+	}
+}
+
+func (n *denial) countPolicy(h *denialHit, raise func(schemas.Alert)) {
+	denied := h.kind == refusedPolicy
+	var a, u counted
+	if h.ev.Agent != "" {
+		h.agent = n.key(denialKey{h.scope, uint8(ofAgent), refusedPolicy, h.ev.Agent}, h.slot)
+		a = n.add(h.agent, h.slot, denied)
+	}
+	if who := cmp.Or(h.ev.Actor, h.ev.ActorEmail); who != "" {
+		h.actor = n.key(denialKey{h.scope, uint8(ofActor), refusedPolicy, who}, h.slot)
+		u = n.add(h.actor, h.slot, denied)
+	}
+	if !denied {
+		return
+	}
+	if h.agent != nil && h.actor != nil {
+		h.agent.val.other.cast(h.actor.key.id, h.agent.val.someSum)
+		h.actor.val.other.cast(h.agent.key.id, h.actor.val.someSum)
+	}
+	if h.agent != nil {
+		n.judge(h, h.agent, a, raise)
+	}
+	if h.actor != nil && !n.held(h) {
+		n.judge(h, h.actor, u, raise)
+	}
+}
+
+// held reports whether the actor's refusals are mostly those of an agent that
+// is in alert: then they are told once, of the agent.
+func (n *denial) held(h *denialHit) bool {
+	return h.agent != nil && n.ongoing(h, h.agent.key) != nil && h.actor.val.other.id == h.agent.key.id
+}
+
+func (n *denial) countTenant(h *denialHit, kind refused, raise func(schemas.Alert)) {
+	x := n.key(denialKey{h.scope, ofTenant, kind, ""}, h.slot)
+	c := n.add(x, h.slot, h.kind == kind)
+	if h.kind != kind {
+		return
+	}
+	h.tenant = x
+	if h.ev.Agent != "" {
+		if x.val.most.id == h.ev.Agent || x.val.most.lead > 0 {
+			x.val.most.cast(h.ev.Agent, x.val.someSum)
+		} else {
+			x.val.most = vote{clone(h.ev.Agent), 1}
+		}
+	}
+	n.judge(h, x, c, raise)
+}
+
+func (n *denial) key(k denialKey, slot int64) *entry[denialKey, share] {
+	if x := n.keys.use(k); x != nil {
+		return x
+	}
+	k.id = clone(k.id)
+	x := n.keys.add(k)
+	x.val.stretch = floorDiv(slot, windowSlots)
+	x.val.at = slot * n.span
+	n.countLearning(&x.val, +1)
+	return x
+}
+
+// add counts a call, refused or not, and returns the counts of its window.
+func (n *denial) add(x *entry[denialKey, share], slot int64, denied bool) counted {
+	s := &x.val
+	if now := floorDiv(slot, windowSlots); now > s.stretch {
+		was := s.n
+		s.learn(slot*n.span, n.cfg.Usual)
+		if was < learnedCalls && s.n >= learnedCalls {
+			n.deps.Metrics.Learning.WithLabelValues("denial").Dec()
+		}
+		if was >= learnedCalls && s.n < learnedCalls {
+			n.deps.Metrics.Learning.WithLabelValues("denial").Inc()
+		}
+		s.stretch = now
+	}
+	all, some, late := s.window.add(slot, denied)
+	if !late {
+		s.calls++
+		if denied {
+			s.denied++
+		}
+	}
+	return counted{all, some, late}
+}
+
+// learn takes in the running stretch, which is over. More refusals than the
+// usual share explains count only in part, so that a spike does not become
+// usual at once.
+func (s *share) learn(at int64, prior float64) {
+	if s.calls == 0 {
+		return
+	}
+	if age := at - s.at; age > 0 {
+		fade := math.Exp2(-float64(age) / float64(shareLife))
+		s.n, s.d, s.at = s.n*fade, s.d*fade, at
+	}
+	expected := s.usual(prior) * float64(s.calls)
+	s.n += float64(s.calls)
+	s.d += min(float64(s.denied), expected+3*math.Sqrt(expected)+1)
+	s.calls, s.denied = 0, 0
+}
+
+// usual is the share of calls that is refused as a rule.
+func (s *share) usual(prior float64) float64 {
+	return max((s.d+prior*priorCalls)/(s.n+priorCalls), leastShare)
+}
+
+func (n *denial) countLearning(s *share, by float64) {
+	if s.n < learnedCalls {
+		n.deps.Metrics.Learning.WithLabelValues("denial").Add(by)
+	}
+}
+
+// least returns how many refusals an alert needs at least.
+func (n *denial) least(kind refused) uint32 {
+	return uint32([...]int{refusedPolicy: n.cfg.Policy, refusedAuth: n.cfg.Auth, refusedThrottle: n.cfg.Throttle, refusedSpend: n.cfg.Spend}[kind])
+}
+
+// unusual reports whether the window's refusals are more than chance gives.
+func (n *denial) unusual(s *share, c counted, kind refused) bool {
+	if c.writes < n.least(kind) {
+		return false
+	}
+	p := s.usual(n.cfg.Usual)
+	return float64(c.writes) >= 2*p*float64(c.calls) && tail(c.writes, c.calls, p) < rare
+}
+
+// tail is the probability of k or more out of n at a chance of p each.
+func tail(k, n uint32, p float64) float64 {
+	if k > n || k == 0 {
+		return 1
+	}
+	ln := func(x float64) float64 { v, _ := math.Lgamma(x + 1); return v }
+	kf, nf := float64(k), float64(n)
+	term := math.Exp(ln(nf) - ln(kf) - ln(nf-kf) + kf*math.Log(p) + (nf-kf)*math.Log1p(-p))
+	sum := term
+	for i := kf; i < nf && term > sum*1e-9; i++ {
+		term *= (nf - i) / (i + 1) * p / (1 - p)
+		sum += term
+	}
+	return min(sum, 1)
+}
+
+// Advance tells of refusals that were counted into open episodes since, at
+// most once a slot.
+func (n *denial) Advance(watermark time.Time, raise func(schemas.Alert)) {
+	mark := watermark.UnixNano()
+	slot := floorDiv(mark, n.span)
+	if slot == n.flushed {
+		return
+	}
+	n.flushed = slot
+	n.episodes.oldest(func(x *entry[entityKey, ongoing]) {
+		x.val.flush(transitionFold, raise)
+		if mark >= x.val.until {
+			n.episodes.remove(x)
+		}
+	})
+	n.deps.Metrics.Keys.WithLabelValues("denial").Set(float64(n.keys.len()))
+}

@@ -1,0 +1,44 @@
+package detectors
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics are the figures of one engine and its detectors.
+type Metrics struct {
+	Observed   *prometheus.CounterVec // lane
+	Late       *prometheus.CounterVec // lane
+	Skipped    *prometheus.CounterVec // reason
+	Alerts     *prometheus.CounterVec // rule, transition
+	Evicted    *prometheus.CounterVec // table
+	Keys       *prometheus.GaugeVec   // table
+	Learning   *prometheus.GaugeVec   // detector
+	Open       prometheus.Gauge
+	Retries    prometheus.Counter
+	Panics     *prometheus.CounterVec // detector
+	FreshStart prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *Metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrail", Subsystem: "detectors", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "agentrail", Subsystem: "detectors", Name: name, Help: help}, labels)
+	}
+	return &Metrics{
+		Observed:   counter("events_total", "Activity events offered to the detectors.", "lane"),
+		Late:       counter("late_events_total", "Events more than ten minutes behind their source's watermark.", "lane"),
+		Skipped:    counter("skipped_events_total", "Events not offered to the detectors: sealed, or the effect of a response of our own.", "reason"),
+		Alerts:     counter("alerts_total", "Transitions of alerts.", "rule", "transition"),
+		Evicted:    counter("evictions_total", "Keys forgotten because a table was full.", "table"),
+		Keys:       gauge("keys", "Keys kept.", "table"),
+		Learning:   gauge("learning_keys", "Keys that have no usual value of their own yet and use the fixed thresholds.", "detector"),
+		Open:       gauge("open_alerts", "Alerts that are open.").WithLabelValues(),
+		Retries:    counter("append_retries_total", "Appends of alerts that had to be tried again.").WithLabelValues(),
+		Panics:     counter("panics_total", "Events that a detector could not take; each is logged.", "detector"),
+		FreshStart: counter("fresh_starts_total", "States that could not be restored and were started afresh.").WithLabelValues(),
+	}
+}

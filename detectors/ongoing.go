@@ -1,0 +1,99 @@
+package detectors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// transitionFold marks a raise that only adds to an alert that is open.
+const transitionFold schemas.Transition = "fold"
+
+// entityKey names what an alert of a detector is about.
+type entityKey struct{ tenant, rule, kind, id string }
+
+// ongoing is an alert that a detector has raised and keeps an eye on, so that
+// it raises again when the matter grows and not at every event.
+type ongoing struct {
+	alert   schemas.Alert // as last raised, brought up to date by note
+	tail    string        // the sentence behind the observed number
+	scope   uint32        // source that it was seen in
+	pending int64         // events counted since the last raise
+	slot    int64         // of the last raise
+	told    float64       // observed at the last raise
+	until   int64         // event time after which it is over
+	settled bool          // what started the run is known
+}
+
+// note counts one more event of an open episode. It reports whether it is time
+// to raise again: a slot has passed, or the count has doubled.
+func (o *ongoing) note(ev *schemas.Event, observed float64, slot, quiet int64) bool {
+	t := eventTime(ev)
+	o.pending++
+	o.until = max(o.until, saturatingAdd(t, quiet))
+	if when := unix(t); when.After(o.alert.LastSeen) {
+		o.alert.LastSeen = when
+	}
+	if observed > o.alert.Observed {
+		o.alert.Observed = observed
+	}
+	if n := len(o.alert.Evidence); n < schemas.MaxEvidence {
+		o.alert.Evidence = append(o.alert.Evidence[:n:n], evidenceOf(ev)...)
+	}
+	if slot > o.slot || observed >= 2*o.told {
+		o.slot = max(o.slot, slot)
+		return true
+	}
+	return false
+}
+
+// flush raises what was counted since the last raise.
+func (o *ongoing) flush(t schemas.Transition, raise func(schemas.Alert)) {
+	if o.pending == 0 && t != schemas.TransitionUpdate {
+		return
+	}
+	o.alert.Reason = o.reason()
+	a := o.alert
+	a.Count, a.Transition = o.pending, t
+	o.pending, o.told = 0, max(o.told, a.Observed)
+	raise(a)
+}
+
+func (o *ongoing) reason() string { return fmt.Sprintf("%.0f %s", o.alert.Observed, o.tail) }
+
+func (o *ongoing) save(e *Encoder) {
+	e.Str(o.tail)
+	e.Uint(uint64(o.scope))
+	e.Int(o.pending)
+	e.Int(o.slot)
+	e.Float(o.told)
+	e.Int(o.until)
+	e.Bool(o.settled)
+	e.JSON(o.alert)
+}
+
+func (o *ongoing) load(d *Decoder) {
+	o.tail, o.scope, o.pending, o.slot = d.Str(), uint32(d.Uint()), d.Int(), d.Int()
+	o.told, o.until, o.settled = d.Float(), d.Int(), d.Bool()
+	d.JSON(&o.alert)
+}
+
+func unix(t int64) time.Time { return time.Unix(0, t).UTC() }
+
+func saveEntity(e *Encoder, k entityKey) {
+	e.Str(k.tenant)
+	e.Str(k.rule)
+	e.Str(k.kind)
+	e.Str(k.id)
+}
+
+func loadEntity(d *Decoder) entityKey { return entityKey{d.Str(), d.Str(), d.Str(), d.Str()} }
+
+func saveEpisodes(e *Encoder, t *table[entityKey, ongoing]) {
+	saveTable(e, t, func(e *Encoder, x *entry[entityKey, ongoing]) { saveEntity(e, x.key); x.val.save(e) })
+}
+
+func loadEpisodes(d *Decoder, t *table[entityKey, ongoing]) {
+	loadTable(d, t, loadEntity, func(d *Decoder, x *entry[entityKey, ongoing]) { x.val.load(d) })
+}
