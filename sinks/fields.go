@@ -41,6 +41,7 @@ var fields = []field{
 	enumField("initiator", func(e *schemas.Event) schemas.Initiator { return e.Initiator }, schemas.Initiator.String, 5),
 	enumField("access", func(e *schemas.Event) schemas.Access { return e.Access }, schemas.Access.String, 4),
 	enumField("outcome", func(e *schemas.Event) schemas.Outcome { return e.Outcome }, schemas.Outcome.String, 5),
+	enumField("denial", func(e *schemas.Event) schemas.Denial { return e.Denial }, schemas.Denial.String, 5),
 	enumField("autonomous", func(e *schemas.Event) schemas.Tri { return e.Autonomous }, schemas.Tri.String, 3),
 
 	strField("tenant", func(e *schemas.Event) *string { return &e.Tenant }),
@@ -74,7 +75,7 @@ var fields = []field{
 	{name: "background", flag: (*schemas.Event).Background},
 	{name: "suspicious", flag: func(e *schemas.Event) bool { return e.Flags&schemas.FlagSuspicious != 0 }},
 
-	{name: "id", typ: cel.StringType, dyn: func(e *schemas.Event) any { return e.ID.String() }},
+	{name: "event_id", typ: cel.StringType, dyn: func(e *schemas.Event) any { return e.ID.String() }},
 	{name: "time", typ: cel.TimestampType, dyn: func(e *schemas.Event) any { return e.When() }},
 	{name: "received", typ: cel.TimestampType, dyn: func(e *schemas.Event) any { return time.Unix(0, e.Received).UTC() }},
 	{name: "duration", typ: cel.DurationType, dyn: func(e *schemas.Event) any { return time.Duration(e.Duration) }},

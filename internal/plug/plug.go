@@ -205,6 +205,8 @@ func keysOf(t reflect.Type, name string, seen []reflect.Type) []string {
 	for i := range t.NumField() {
 		if t.String() != name {
 			out = append(out, keysOf(t.Field(i).Type, name, append(seen, t))...)
+		} else if ft := t.Field(i).Type; strings.HasSuffix(t.Field(i).Tag.Get("yaml"), ",inline") {
+			out = append(out, keysOf(ft, ft.String(), nil)...)
 		} else if k, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); k != "" && k != "-" {
 			out = append(out, k)
 		}

@@ -1,19 +1,23 @@
 package format
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/agentrail/agentrail/schemas"
 )
 
-// Native appends the event as Agentrail writes it everywhere: the typed fields
+// Native appends the event as schemas.AppendJSON writes it: the typed fields
 // by their names and the digest of the record. Where Raw is left in the event
 // it follows as a last member: our own documents under their class (alert,
 // control, ...), a record from outside under raw, as JSON if it is JSON, else
 // as a string.
 func Native(dst []byte, ev *schemas.Event) []byte {
-	dst = appendEvent(dst, ev)
+	from := len(dst)
+	dst = schemas.AppendJSON(dst, ev)
+	dst = defuse(dst, from)
 	if len(ev.Raw) == 0 || ev.Flags&schemas.FlagSealed != 0 {
 		return dst
 	}
@@ -28,22 +32,45 @@ func Native(dst []byte, ev *schemas.Event) []byte {
 	return append(dst, '}')
 }
 
+// defuse escapes what misleads a reader in the JSON that begins at from. Plain
+// ASCII, which is nearly all, is only looked at, eight bytes at a time.
+func defuse(dst []byte, from int) []byte {
+	const tops = 0x8080808080808080
+	i := from
+	for ; i+8 <= len(dst); i += 8 {
+		if w := binary.LittleEndian.Uint64(dst[i:]); (w|(w+0x0101010101010101))&tops != 0 { // above 0x7e
+			break
+		}
+	}
+	if i+8 > len(dst) && !slices.ContainsFunc(dst[i:], func(c byte) bool { return c > 0x7e }) {
+		return dst
+	}
+	rest := slices.Clone(dst[i:])
+	return appendDefused(dst[:i], rest)
+}
+
 // appendRaw splices raw in if it is JSON. The checks make the splice safe: in
-// valid JSON a line break is only white space, and a byte above 0x7f lies only
-// in a string, where the control characters of Unicode may be escaped.
+// valid JSON a line break is only white space, and a byte above 0x7e lies only
+// in a string, where it may be escaped.
 func appendRaw(dst, raw []byte) []byte {
 	if !utf8.Valid(raw) || !json.Valid(raw) {
 		return String(dst, string(raw))
 	}
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
+	return appendDefused(dst, raw)
+}
+
+func appendDefused(dst, doc []byte) []byte {
+	for i := 0; i < len(doc); i++ {
+		switch c := doc[i]; {
 		case c == '\n' || c == '\r':
 			dst = append(dst, ' ')
+		case c == 0x7f:
+			dst = appendRune(dst, 0x7f, nil)
 		case c < utf8.RuneSelf:
 			dst = append(dst, c)
 		default:
-			r, n := utf8.DecodeRune(raw[i:])
-			dst = appendRune(dst, r, raw[i:i+n])
+			r, n := utf8.DecodeRune(doc[i:])
+			dst = appendRune(dst, r, doc[i:i+n])
 			i += n - 1
 		}
 	}
