@@ -2,15 +2,17 @@ package notary
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -32,8 +34,6 @@ type Finding struct {
 	Kind   string `json:"kind"`   // changed, missing, reordered, truncated, forged_head, unsigned, unverifiable
 	Offset uint64 `json:"offset"` // of the first frame concerned
 	Detail string `json:"detail"` // for people
-
-	to uint64 // of a missing range: the offset after it
 }
 
 func (f Finding) String() string {
@@ -51,6 +51,7 @@ type Result struct {
 	SignedTo   uint64    `json:"signed_to"`  // offset of the last frame that a good head covers
 	SignedAt   time.Time `json:"signed_at"`  // journal time of that head; zero if there is none
 	Unsigned   uint64    `json:"unsigned"`   // frames after it
+	TornTail   bool      `json:"torn_tail"`  // an unfinished write at the end: normal while the server runs and after a crash
 	Unchecked  int       `json:"unchecked"`  // heads in the journal about frames that retention has removed
 	Findings   []Finding `json:"findings"`   // at most maxFindings, in the order in which they were met
 	Suppressed int       `json:"suppressed"` // findings beyond them
@@ -68,18 +69,20 @@ type link struct {
 	digest schemas.Digest
 }
 
-// verifier walks the frames of one shard in the order in which they lie on
-// disk.
+// missing is a range of frames that a finding calls missing.
+type missing struct {
+	finding  int // index
+	from, to uint64
+}
+
+// verifier holds the heads against the chain, frame by frame.
 type verifier struct {
 	o    VerifyOptions
 	keys map[string]note.Verifier // by key id
 	res  Result
 
-	started bool
-	next    uint64         // offset that must come
-	prev    schemas.Digest // digest of the frame before
-	broken  bool           // the frame before is not known: its digest says nothing
-	links   []link         // of all frames in their place, for heads to be held against
+	links  []link // of all frames, in order of their offsets
+	ranges []missing
 
 	signed   bool
 	signedTo uint64
@@ -87,6 +90,34 @@ type verifier struct {
 	received int64         // of the frame before
 	owed     time.Duration // journal time since the first frame that no head covers
 	fresh    bool
+}
+
+// Verify reads the whole journal in dir, offline or beside a server, and
+// changes nothing. It compares every checksum, record digest and link of the
+// chain, and holds every signed head against the frame that it is about. An
+// error means that the journal or a key could not be read at all; what is wrong
+// with the journal is in the Result.
+func Verify(dir string, o VerifyOptions) (*Result, error) {
+	v, err := newVerifier(o)
+	if err != nil {
+		return nil, err
+	}
+	report, err := journal.Check(dir)
+	if err != nil {
+		return nil, fmt.Errorf("verify journal: %w", err)
+	}
+	v.res.Frames, v.res.Records, v.res.TornTail = report.Frames, report.Records, report.TornTail
+	v.faults(report.Faults)
+	err = journal.Walk(dir, 0, math.MaxUint64, func(b *schemas.Batch) error {
+		if b.Gap == nil { // what is missing is among the faults
+			v.frame(b)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify journal: %w", err)
+	}
+	return v.finish(), nil
 }
 
 func newVerifier(o VerifyOptions) (*verifier, error) {
@@ -115,83 +146,53 @@ func (v *verifier) find(kind string, offset uint64, format string, args ...any) 
 	v.res.Findings = append(v.res.Findings, Finding{Kind: kind, Offset: offset, Detail: fmt.Sprintf(format, args...)})
 }
 
-// frame takes the next whole frame.
-func (v *verifier) frame(b *schemas.Batch) {
-	v.order(b)
-	v.res.Frames++
-	v.records(b)
-	if isHead(&b.Header) {
-		v.heads(b)
-	}
-	v.age(b)
-	v.prev, v.received = b.Self, b.Received
-}
-
-// order checks the frame's place: its offset, and that it was appended after
-// the frame that now lies before it.
-func (v *verifier) order(b *schemas.Batch) {
-	switch {
-	case !v.started:
-		v.started, v.res.First = true, b.Offset
-		if b.Offset == 0 && b.Prev != (schemas.Digest{}) {
-			v.find("missing", 0, "the first frame says that it was appended after another one")
+// faults turns what Check found into findings.
+func (v *verifier) faults(faults []journal.Fault) {
+	for _, f := range faults {
+		where := fmt.Sprintf("%s, byte %d", filepath.Base(f.Segment), f.Byte)
+		switch {
+		case f.Code == "missing" && f.To < f.Offset:
+			v.misplaced(f.To, f.Offset-1, where)
+		case f.Code == "missing":
+			v.find("missing", f.Offset, "frames %d to %d are not there (%s)", f.Offset, f.To-1, where)
+			v.ranges = append(v.ranges, missing{len(v.res.Findings) - 1, f.Offset, f.To})
+		case f.Code == "chain":
+			v.find("changed", max(f.Offset, 1)-1, "frame %d is not the one that frame %d was appended after: it was changed, or another was put in its place (%s)", max(f.Offset, 1)-1, f.Offset, where)
+		case f.Record != nil:
+			v.find("changed", f.Offset, "record %d of frame %d is not the one that was received (%s)", *f.Record, f.Offset, where)
+		default:
+			v.find("changed", f.Offset, "%s (%s)", f.Detail, where)
 		}
-	case b.Offset < v.next:
-		v.misplaced(b.Offset)
-		v.broken = true
-		return
-	case b.Offset > v.next:
-		v.missing(v.next, b.Offset)
-	case !v.broken && b.Prev != v.prev:
-		v.find("changed", b.Offset-1, "frame %d is not the one that frame %d was appended after: it was changed, or another was put in its place", b.Offset-1, b.Offset)
-	}
-	v.broken = false
-	v.links = append(v.links, link{b.Offset, b.Self})
-	v.next, v.res.Last = b.Offset+1, b.Offset
-}
-
-func (v *verifier) missing(from, to uint64) {
-	what := fmt.Sprintf("frames %d to %d are not there", from, to-1)
-	if to-from == 1 {
-		what = fmt.Sprintf("frame %d is not there", from)
-	}
-	v.find("missing", from, "%s", what)
-	if n := len(v.res.Findings); n > 0 && v.res.Findings[n-1].Offset == from {
-		v.res.Findings[n-1].to = to
 	}
 }
 
 // misplaced names a frame whose place is earlier. If it was missing there, it
 // was not removed but moved.
-func (v *verifier) misplaced(offset uint64) {
-	for i := range v.res.Findings {
-		f := &v.res.Findings[i]
-		if f.Kind == "missing" && f.Offset <= offset && offset < f.to {
-			*f = Finding{Kind: "reordered", Offset: f.Offset, Detail: fmt.Sprintf("frame %d lies after frame %d", offset, v.next-1)}
+func (v *verifier) misplaced(offset, after uint64, where string) {
+	for _, m := range v.ranges {
+		if m.from <= offset && offset < m.to && m.finding < len(v.res.Findings) {
+			f := &v.res.Findings[m.finding]
+			*f = Finding{Kind: "reordered", Offset: f.Offset, Detail: fmt.Sprintf("frame %d lies after frame %d (%s)", offset, after, where)}
 			return
 		}
 	}
-	v.find("reordered", offset, "frame %d lies where frame %d must be: it is there twice, or was put there", offset, v.next)
+	v.find("reordered", offset, "frame %d lies after frame %d: it is there twice, or was put there (%s)", offset, after, where)
 }
 
-// damage takes frames [from, to) that cannot be read.
-func (v *verifier) damage(from, to uint64, reason string) {
-	v.find("changed", from, "frames from %d on cannot be read: %s", from, reason)
-	if !v.started {
-		v.started, v.res.First = true, from
-	}
-	v.next, v.broken = max(v.next, to), true
-}
-
-// records holds the bytes of each record against its digest in the record
-// table, which is part of the chain.
-func (v *verifier) records(b *schemas.Batch) {
-	for i, r := range b.Records {
-		v.res.Records++
-		if sum := sha256.Sum256(b.Body[r.Start : r.Start+r.Length]); sum != r.Digest {
-			v.find("changed", b.Offset, "record %d of frame %d (event %s) is not the one that was received", i, b.Offset, r.ID)
+// frame takes the next whole frame.
+func (v *verifier) frame(b *schemas.Batch) {
+	if len(v.links) == 0 {
+		v.res.First = b.Offset
+		if b.Offset == 0 && b.Prev != (schemas.Digest{}) {
+			v.find("missing", 0, "the first frame says that it was appended after another one")
 		}
 	}
+	v.links = append(v.links, link{b.Offset, b.Self})
+	v.res.Last = b.Offset
+	if isHead(&b.Header) {
+		v.heads(b)
+	}
+	v.age(b)
 }
 
 // heads holds the heads in the frame against the frames that they are about.
@@ -269,6 +270,7 @@ func (v *verifier) age(b *schemas.Batch) {
 	if v.fresh {
 		v.owed += min(max(time.Duration(b.Received-v.received), 0), maxStep)
 	}
+	v.received = b.Received
 	v.fresh = v.fresh || !b.Tick() && !isHead(&b.Header)
 }
 
@@ -297,8 +299,8 @@ func (v *verifier) finish() *Result {
 func (v *verifier) external(h schemas.Head) {
 	switch {
 	case !v.trusted(h, h.Offset):
-	case !v.started || h.Offset > v.res.Last:
-		v.find("truncated", v.next, "the given head signed frame %d, but the journal ends before it: its end was cut off, or the whole is an older copy", h.Offset)
+	case len(v.links) == 0 || h.Offset > v.res.Last:
+		v.find("truncated", v.res.Last, "the given head signed frame %d, but the journal ends before it: its end was cut off, or the whole is an older copy", h.Offset)
 	case h.Offset < v.res.First:
 		v.find("unverifiable", h.Offset, "the given head signed frame %d, which retention has removed; give a newer head", h.Offset)
 	case v.agrees(h, "the given head"):
