@@ -75,8 +75,7 @@ type file struct {
 	now     func() time.Time
 	state   *fileState
 	open    map[fileKey]*reading
-	waiting map[fileKey]resting // new files of which it is not known where they begin
-	faults  map[string]string   // path -> what was logged about it
+	faults  map[string]string // path -> what was logged about it
 }
 
 // fileKey names a file whatever its path.
@@ -108,7 +107,7 @@ func openFile(c plug.Config, d Deps) (*file, error) {
 	}
 	return &file{
 		name: c.Name, cfg: cfg, read: m.Read, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
-		state: state, open: map[fileKey]*reading{}, waiting: map[fileKey]resting{}, faults: map[string]string{},
+		state: state, open: map[fileKey]*reading{}, faults: map[string]string{},
 	}, nil
 }
 
@@ -228,12 +227,11 @@ func (s *file) discover() {
 		}
 		seen[key] = true
 		if r, ok := s.open[key]; ok {
-			r.path, r.at.Path, r.missing = path, path, time.Time{}
+			r.path, r.missing = path, time.Time{}
 		} else if p := s.state.find(key); p == nil || !p.Done || p.Size != info.Size() || p.Mtime != info.ModTime().UnixNano() {
 			s.start(path, key)
 		}
 	}
-	maps.DeleteFunc(s.waiting, func(key fileKey, _ resting) bool { return !seen[key] })
 	for key, r := range s.open {
 		if !seen[key] && r.missing.IsZero() {
 			r.missing = s.now()
@@ -254,28 +252,28 @@ func keyOf(info os.FileInfo) fileKey {
 	return fileKey{dev: uint64(st.Dev), ino: st.Ino}
 }
 
-// start opens a file where it was left, or a new one once it is known where it
-// begins. A fault is logged and tried again in the next round.
+// start opens a file. A fault is logged and tried again in the next round.
 func (s *file) start(path string, key fileKey) {
 	r, err := openReading(path)
 	if err != nil {
 		s.fault(path, err)
 		return
 	}
-	r.at = s.state.find(key)
-	if r.key != key || r.at == nil && !s.begin(r) {
+	if r.key != key { // replaced since it was looked at
 		r.close()
 		return
 	}
-	r.at.Done = false
+	if r.at = s.state.find(key); r.at != nil {
+		r.at.Done = false
+	}
 	s.open[key] = r
 	delete(s.faults, path)
 }
 
 // begin gives a new file its place: its beginning or, if it is a copy of one
 // that was read, as rotation by copy and truncate makes it, where that one is.
-// It reports whether that can be told yet.
-func (s *file) begin(r *reading) bool {
+// It reports whether that can be told yet. Last says that there is no later.
+func (s *file) begin(r *reading, last bool) bool {
 	r.unpackAgain()
 	var original *place
 	if s.cfg.Mode == "tail" {
@@ -284,11 +282,10 @@ func (s *file) begin(r *reading) bool {
 		if original, known, err = s.original(r); err != nil {
 			s.fault(r.path, err)
 		}
-		if err != nil || !known {
+		if !last && (err != nil || !known) {
 			return false
 		}
 	}
-	delete(s.waiting, r.key)
 	r.size, r.tail = -1, nil
 	r.at = s.state.add(r.key, r.path, original)
 	return true
@@ -329,12 +326,6 @@ func (s *file) original(r *reading) (_ *place, known bool, err error) {
 	return best, known || best != nil, nil
 }
 
-// resting is what a new file looked like, and since when.
-type resting struct {
-	size, mtime int64
-	since       time.Time
-}
-
 // rested reports whether the file has not changed for as long as the config
 // says, and its size.
 func (s *file) rested(r *reading) (bool, int64, error) {
@@ -342,13 +333,11 @@ func (s *file) rested(r *reading) (bool, int64, error) {
 	if err != nil {
 		return false, 0, err
 	}
-	now := resting{size: info.Size(), mtime: info.ModTime().UnixNano(), since: s.now()}
-	before, ok := s.waiting[r.key]
-	if !ok || before.size != now.size || before.mtime != now.mtime {
-		s.waiting[r.key] = now
-		return false, now.size, nil
+	size, mtime := info.Size(), info.ModTime().UnixNano()
+	if r.since.IsZero() || r.size != size || r.mtime != mtime {
+		r.size, r.mtime, r.since = size, mtime, s.now()
 	}
-	return now.since.Sub(before.since) >= time.Duration(s.cfg.Rest), now.size, nil
+	return s.now().Sub(r.since) >= time.Duration(s.cfg.Rest), size, nil
 }
 
 // fault logs a fault of a path once, until it changes.

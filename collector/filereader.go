@@ -42,12 +42,13 @@ type reading struct {
 	f        *os.File
 	key      fileKey
 	path     string
-	at       *place
+	at       *place    // nil: not known yet where it begins
 	missing  time.Time // since when no path leads to it; zero: one does
 	finished bool      // nothing more is to be read
 
-	size, mtime int64  // at the last look
-	tail        []byte // up to tailBytes before the place
+	size, mtime int64     // at the last look
+	since       time.Time // when it first looked so, while at is nil
+	tail        []byte    // up to tailBytes before the place
 	packed      *unpacker
 }
 

@@ -48,16 +48,20 @@ func (c *chunk) place(start uint32) int64 {
 // take takes one batch of the file and reports whether there was something. The
 // error is one of storing; faults of the file are logged or parked.
 func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
-	r.at.Seen = s.now().Unix()
 	last := s.cfg.Mode == "once" || r.abandoned(s.now(), time.Duration(s.cfg.CloseAfter))
+	if r.at == nil && !s.begin(r, last) {
+		return false, nil
+	}
+	r.at.Seen, r.at.Path = s.now().Unix(), r.path
 	for want := int(s.cfg.Batch); ; want *= 2 {
 		data, end, err := r.peek(want)
 		var b *broken
 		switch {
 		case errors.Is(err, errReplaced):
 			s.log.Info("file was truncated or replaced, reading it from its beginning", "path", r.path)
-			s.replace(r)
-			return !r.finished, nil
+			s.state.retire(r.at)
+			r.at, r.since = nil, time.Time{}
+			return true, nil
 		case errors.Is(err, errGrowing):
 			return last, nil
 		case errors.As(err, &b):
@@ -81,21 +85,6 @@ func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
 			}
 			return false, nil
 		}
-	}
-}
-
-// replace gives a file with new content a new place. If it is not known yet
-// where that begins, the file is let go until it is.
-func (s *file) replace(r *reading) {
-	s.state.retire(r.at)
-	switch {
-	case s.begin(r):
-	case r.size == 0 || !r.missing.IsZero():
-		r.unpackAgain()
-		r.size, r.tail = -1, nil
-		r.at = s.state.add(r.key, r.path, nil)
-	default:
-		r.finished = true
 	}
 }
 
