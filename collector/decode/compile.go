@@ -57,6 +57,7 @@ type rule struct {
 	tail   bool
 	unit   int64 // nanoseconds of a bare number; 0: told by magnitude
 	fixed  string
+	when   string            // what the action must begin with
 	values map[string]string // by lower-cased text
 }
 
@@ -75,6 +76,7 @@ type program struct {
 	present []string   // kind by slot, of the slots that feed fPresent
 	rules   [fKind]rule
 	fixed   []int // fields that have a constant
+	bound   []int // fields that only some actions have
 
 	content     bool // identity by content
 	kindConst   string
@@ -148,7 +150,7 @@ func (c *compiler) fields(f *file, all []*file) {
 	for i := range v.NumField() {
 		fd, name := v.Field(i).Interface().(field), v.Type().Field(i).Tag.Get("yaml")
 		r := &c.p.rules[i]
-		r.fixed = fd.Const
+		r.fixed, r.when = fd.Const, fd.When
 		switch fd.As {
 		case "", "text":
 		case "tail":
@@ -168,6 +170,9 @@ func (c *compiler) fields(f *file, all []*file) {
 		}
 		r.values = lowerKeys(table)
 		c.checkValues(i, name, r)
+		if fd.When != "" {
+			c.p.bound = append(c.p.bound, i)
+		}
 		if fd.Const != "" {
 			c.p.fixed = append(c.p.fixed, i)
 		}

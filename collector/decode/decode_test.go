@@ -26,6 +26,8 @@ func open(t testing.TB, dir string, files ...string) *decode.Set {
 	return s
 }
 
+var limits decode.Limits // the defaults
+
 func mapped(t testing.TB, name string) *decode.Mapping {
 	t.Helper()
 	m, err := open(t, "", "testdata/bench.yaml").Mapping(name)

@@ -54,6 +54,11 @@ func (r *reader) fill(ev *schemas.Event, data []byte) {
 	}
 	r.kind(ev, data)
 	r.call(ev)
+	for _, f := range r.p.bound {
+		if !strings.HasPrefix(ev.Action, r.p.rules[f].when) {
+			r.assign(ev, f, "")
+		}
+	}
 	r.outcome(ev, data)
 }
 
