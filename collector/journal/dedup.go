@@ -2,6 +2,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -11,13 +12,19 @@ import (
 // came with. Entries are numbered; entry n lies at ring[n & mask]. The table
 // finds them by open addressing. Entries added since the last commit can be
 // taken back, since a group that could not be synced was never accepted.
+//
+// What costs is waiting for memory. So a slot says by itself where its entry
+// would like to be and, but for one in a thousand, whether it is the one that
+// is looked for; and a batch has its slots loaded before they are used.
 type window struct {
 	limit      int
-	ring       []seen   // length is a power of two
-	table      []uint64 // number of the entry in the low 40 bits, a tag of the id and a bit above; 0: free
-	head, tail uint64   // entries [head, tail) are kept
-	committed  uint64   // entries from here on may be taken back
-	seed, mul  uint64   // so that a sender cannot choose ids that collide
+	ring       []seen // length is a power of two
+	table      []uint64
+	shift      uint   // of a tag, to make it a slot
+	head, tail uint64 // entries [head, tail) are kept
+	committed  uint64 // entries from here on may be taken back
+	seed, mul  uint64 // so that a sender cannot choose ids that collide
+	loaded     uint64 // keeps the loads ahead of use alive
 }
 
 type seen struct {
@@ -25,10 +32,12 @@ type seen struct {
 	digest uint64
 }
 
+// A slot is 0 if free, else a set bit, 31 bits of the id's hash (the tag), and
+// 32 bits of the number of the entry.
 const (
-	entryBits = 40
-	entryMask = 1<<entryBits - 1
-	entryUsed = 1 << 63
+	slotUsed  = 1 << 63
+	slotTag   = 1<<63 - 1<<32
+	slotEntry = 1<<32 - 1
 )
 
 func newWindow(limit int) *window {
@@ -41,28 +50,42 @@ func (w *window) resize(n int) {
 	old, from := w.ring, w.head
 	w.ring = make([]seen, n)
 	w.table = make([]uint64, 2*n)
+	w.shift = uint(64 - bits.Len(uint(2*n-1)) - 1)
 	for i := from; i < w.tail; i++ {
 		e := old[i&uint64(len(old)-1)]
 		w.ring[i&uint64(n-1)] = e
-		w.put(&e.id, i)
+		t := w.tag(&e.id)
+		w.table[w.free(t)] = t | i&slotEntry
 	}
 }
 
-func (w *window) slot(id *schemas.ID) uint64 {
+// tag returns the upper half of a slot for the id.
+func (w *window) tag(id *schemas.ID) uint64 {
 	x := (binary.LittleEndian.Uint64(id[:]) ^ w.seed) * w.mul
-	return (x ^ x>>32) & uint64(len(w.table)-1)
+	x = (x ^ x>>32) * w.mul
+	return x>>1&slotTag | slotUsed
 }
 
-func tag(id *schemas.ID) uint64 {
-	return uint64(binary.LittleEndian.Uint32(id[8:]))<<entryBits | entryUsed
-}
+// home returns where a slot of that tag would like to be.
+func (w *window) home(tag uint64) uint64 { return tag &^ slotUsed >> w.shift }
 
-func (w *window) put(id *schemas.ID, n uint64) {
-	i := w.slot(id)
+// free returns the free slot at which a search for the tag ends.
+func (w *window) free(tag uint64) uint64 {
+	i := w.home(tag)
 	for w.table[i] != 0 {
 		i = (i + 1) & uint64(len(w.table)-1)
 	}
-	w.table[i] = tag(id) | n&entryMask
+	return i
+}
+
+// load touches the slots of the records, so that the processor fetches them
+// all at once instead of one after the other.
+func (w *window) load(recs []schemas.Record) {
+	var x uint64
+	for i := range recs {
+		x ^= w.table[w.home(w.tag(&recs[i].ID))]
+	}
+	w.loaded ^= x
 }
 
 // add says what the window knows of the id: nothing, the same bytes before
@@ -74,11 +97,11 @@ func (w *window) add(id *schemas.ID, digest *schemas.Digest) schemas.Flags {
 	}
 	d := binary.LittleEndian.Uint64(digest[:])
 	var found schemas.Flags
-	t, mask := tag(id), uint64(len(w.ring)-1)
-	i := w.slot(id)
+	t, mask := w.tag(id), uint64(len(w.ring)-1)
+	i := w.home(t)
 	for ; w.table[i] != 0; i = (i + 1) & uint64(len(w.table)-1) {
-		if v := w.table[i]; v&^entryMask == t {
-			if e := &w.ring[v&mask]; e.id == *id {
+		if v := w.table[i]; v&^slotEntry == t {
+			if e := &w.ring[v&slotEntry&mask]; e.id == *id {
 				if e.digest == d {
 					return schemas.FlagDuplicate
 				}
@@ -86,7 +109,7 @@ func (w *window) add(id *schemas.ID, digest *schemas.Digest) schemas.Flags {
 			}
 		}
 	}
-	w.insert(id, d, i)
+	w.insert(id, d, t, i)
 	return found
 }
 
@@ -95,35 +118,34 @@ func (w *window) restore(e *seen) {
 	if w.limit <= 0 {
 		return
 	}
-	i := w.slot(&e.id)
-	for w.table[i] != 0 {
-		i = (i + 1) & uint64(len(w.table)-1)
-	}
-	w.insert(&e.id, e.digest, i)
+	t := w.tag(&e.id)
+	w.insert(&e.id, e.digest, t, w.free(t))
 }
 
-// insert remembers the id; free is a free slot of the table at which a search
-// for it ends.
-func (w *window) insert(id *schemas.ID, digest uint64, free uint64) {
+// insert remembers the id at a free slot of the table.
+func (w *window) insert(id *schemas.ID, digest, tag, slot uint64) {
 	n := w.tail
 	if n-w.head == uint64(len(w.ring)) {
 		w.resize(2 * len(w.ring))
-		free = w.slot(id)
-		for w.table[free] != 0 {
-			free = (free + 1) & uint64(len(w.table)-1)
-		}
+		slot = w.free(tag)
 	}
 	w.ring[n&uint64(len(w.ring)-1)] = seen{*id, digest}
-	w.table[free] = tag(id) | n&entryMask
+	w.table[slot] = tag | n&slotEntry
 	w.tail++
 }
 
 // commit keeps what was added and forgets the oldest beyond the limit.
 func (w *window) commit() {
 	w.committed = w.tail
-	for w.tail-w.head > uint64(w.limit) {
+	if w.tail-w.head <= uint64(w.limit) {
+		return
+	}
+	end, mask := w.tail-uint64(w.limit), uint64(len(w.ring)-1)
+	for n := w.head; n < end; n++ {
+		w.loaded ^= w.table[w.home(w.tag(&w.ring[n&mask].id))]
+	}
+	for ; w.head < end; w.head++ {
 		w.remove(w.head)
-		w.head++
 	}
 }
 
@@ -139,14 +161,12 @@ func (w *window) rollback() {
 // which pass it still end where they should.
 func (w *window) remove(n uint64) {
 	mask := uint64(len(w.table) - 1)
-	ringMask := uint64(len(w.ring) - 1)
-	i := w.slot(&w.ring[n&ringMask].id)
-	for w.table[i]&entryMask != n&entryMask {
+	i := w.home(w.tag(&w.ring[n&uint64(len(w.ring)-1)].id))
+	for w.table[i]&slotEntry != n&slotEntry || w.table[i] == 0 {
 		i = (i + 1) & mask
 	}
 	for j := (i + 1) & mask; w.table[j] != 0; j = (j + 1) & mask {
-		e := &w.ring[w.table[j]&ringMask]
-		if home := w.slot(&e.id); (j-home)&mask >= (j-i)&mask {
+		if (j-w.home(w.table[j]&^slotEntry))&mask >= (j-i)&mask {
 			w.table[i] = w.table[j]
 			i = j
 		}

@@ -174,7 +174,7 @@ func (r *repairer) cursors() error {
 		return nil
 	}
 	to := r.quarantine(cursorFile)
-	r.r.Actions = append(r.r.Actions, RepairAction{"copied", path, to, fmt.Sprintf("entries %v cannot be read; they are cleared, and their consumers begin at the oldest batch", bad)})
+	r.r.Actions = append(r.r.Actions, RepairAction{"copied", path, to, fmt.Sprintf("entries %v cannot be read; they are cleared: a consumer that was not started since begins as a new one", bad)})
 	if r.r.DryRun {
 		return nil
 	}

@@ -150,6 +150,7 @@ func (w *writer) number(b *schemas.Batch) {
 	}
 	w.received = max(w.received, w.d.o.Now().UnixNano())
 	b.Offset, b.Shard, b.Received, b.Prev = w.next, 0, w.received, w.prev
+	w.seen.load(b.Records)
 	for i := range b.Records {
 		r := &b.Records[i]
 		r.Flags &^= schemas.FlagDuplicate | schemas.FlagIDConflict
