@@ -134,9 +134,10 @@ func (j *judge) fresh(a *schemas.Alert) []string {
 	return out
 }
 
-// about returns the label that most of the fresh evidence belongs to. Where
-// none of it can be named it returns the label of the same entity and time, and
-// -1 if there is none.
+// about returns the label that most of the fresh evidence belongs to. An alert
+// may list few records of those that it counted, or none that can be named: if
+// no label is among them, it is about the label of the same entity and time.
+// It returns -1 if there is none.
 func (j *judge) about(a *schemas.Alert, fresh []string) int {
 	votes := map[int]int{}
 	for _, id := range fresh {
@@ -150,16 +151,20 @@ func (j *judge) about(a *schemas.Alert, fresh []string) int {
 			best = i
 		}
 	}
-	if best >= 0 || len(fresh) > 0 {
+	if best >= 0 || len(votes) > 0 {
 		return best
 	}
 	for i, l := range j.labels {
-		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End) && concerns(l, a) {
+		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted)) && concerns(l, a) {
 			return i
 		}
 	}
 	return -1
 }
+
+// counted is how long after its last record something may still be the reason
+// of an alert: detectors count in windows of some minutes.
+const counted = 10 * time.Minute
 
 // mayTell reports whether an alert of that rule counts for the incident. Every
 // serious alert about a twin counts against it.

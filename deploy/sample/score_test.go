@@ -46,7 +46,8 @@ func TestJudge(t *testing.T) {
 	f("another kind of rule", name, false, true, 1, alert("1", "denial", high, entity, "r1"))
 	f("about the twin", name, false, false, 1, alert("1", "burst", high, calm, "t1"))
 	f("mostly about the incident", name, true, true, 0, alert("1", "burst", high, calm, "t1", "r1", "r2"))
-	f("about neither", name, false, true, 1, alert("1", "burst", high, entity, "other"))
+	f("about neither", name, false, true, 1, alert("1", "burst", high, schemas.Entity{Kind: "agent", ID: "a3"}, "other"))
+	f("the entity's ordinary call was the last straw", name, true, true, 0, alert("1", "burst", high, entity, "other"))
 	f("two of one", name, true, true, 0, alert("1", "burst", high, entity, "r1"), alert("2", "burst", high, entity, "r2"))
 	history := alert("1", "burst", high, calm, "t1")
 	history.Backfill = true
