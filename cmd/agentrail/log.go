@@ -15,7 +15,7 @@ func newLog(c *console) *cobra.Command {
 		Use:   "log",
 		Short: "Look after the journal: check, repair and dump it offline, list and remove cursors",
 	}
-	cmd.AddCommand(newLogCursors(c))
+	cmd.AddCommand(newLogCheck(c), newLogRepair(c), newLogDump(c), newLogCursors(c))
 	return cmd
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +38,6 @@ func newRuns(c *console) *cobra.Command {
 }
 
 func runColumns(show func(time.Time) string) []api.Column[api.Run] {
-	count := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	return []api.Column[api.Run]{
 		{Name: "started", Value: func(r api.Run) string { return show(r.Started) }},
 		{Name: "ended", Value: func(r api.Run) string { return show(r.Ended) }},
@@ -47,10 +45,7 @@ func runColumns(show func(time.Time) string) []api.Column[api.Run] {
 		{Name: "actor", Value: func(r api.Run) string { return firstOf(r.ActorEmail, r.Actor) }},
 		{Name: "initiator", Value: func(r api.Run) string { return r.Initiator }},
 		{Name: "outcome", Value: func(r api.Run) string { return r.Outcome }},
-		{Name: "events", Value: func(r api.Run) string { return count(r.Events) }},
-		{Name: "writes", Value: func(r api.Run) string { return count(r.Writes) }},
-		{Name: "denied", Value: func(r api.Run) string { return count(r.Denied) }},
-		{Name: "errors", Value: func(r api.Run) string { return count(r.Errors) }},
 		{Name: "id", Value: func(r api.Run) string { return r.ID }},
+		{Name: "reason", Value: func(r api.Run) string { return r.Reason }},
 	}
 }

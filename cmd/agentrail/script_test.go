@@ -130,7 +130,7 @@ func scriptStore() api.Store {
 			return event, nil
 		},
 		Runs: func(context.Context, api.Query) ([]api.Run, error) {
-			return []api.Run{{ID: "r1", AgentName: "Ticket bot", Initiator: "schedule", Outcome: "ok", Started: scriptTime, Ended: scriptTime.Add(time.Minute), Events: 12, Writes: 3}}, nil
+			return []api.Run{{ID: "r1", AgentName: "Ticket bot", Initiator: "schedule", Outcome: "ok", Started: scriptTime, Ended: scriptTime.Add(time.Minute)}}, nil
 		},
 		Alerts: func(context.Context, api.Query) ([]schemas.Alert, error) { return []schemas.Alert{alert}, nil },
 		Alert: func(_ context.Context, _, id string) ([]schemas.Alert, error) {

@@ -63,7 +63,11 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 	}
 	doc := AlertDetail{Alert: all[len(all)-1], Transitions: all, Evidence: []Event{}, Missing: []string{}}
 	for _, id := range evidenceIDs(all) {
-		e, err := a.o.Store.Event(r.Context(), p.Tenant, id)
+		var e Event
+		err := ErrNotFound
+		if isEventID(id) {
+			e, err = a.o.Store.Event(r.Context(), p.Tenant, id)
+		}
 		if errors.Is(err, ErrNotFound) {
 			doc.Missing = append(doc.Missing, id)
 			continue

@@ -194,7 +194,10 @@ func TestContentIsForSomeRoles(t *testing.T) {
 			t.Errorf("%s sees content of evidence: %v", who, has)
 		}
 	}
-	if got := r.do("acme/admin", "GET", api.Prefix+"/events/none", ""); got.status != 404 || got.code(t) != "not_found" {
+	if got := r.do("acme/admin", "GET", api.Prefix+"/events/none", ""); got.status != 400 {
+		t.Errorf("an id that is none: %d %s", got.status, got.body)
+	}
+	if got := r.do("acme/admin", "GET", api.Prefix+"/events/"+eventID(7), ""); got.status != 404 || got.code(t) != "not_found" {
 		t.Errorf("unknown event: %d %s", got.status, got.body)
 	}
 }
@@ -233,7 +236,7 @@ func TestServerWithoutStoreSaysSo(t *testing.T) {
 	r := newRig(t, func(o *api.Options) {
 		o.Store, o.DeadLetters, o.Cursors = api.Store{}, api.DeadLetters{}, api.Cursors{}
 	})
-	for _, path := range []string{"/events", "/events/x", "/runs", "/alerts", "/alerts/x", "/dlq", "/dlq/x", "/cursors"} {
+	for _, path := range []string{"/events", "/events/" + eventID(0), "/runs", "/alerts", "/alerts/x", "/dlq", "/dlq/x", "/cursors"} {
 		if got := r.do("acme/admin", "GET", api.Prefix+path, ""); got.status != 501 || got.code(t) != "switched_off" {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 
 	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // EventList answers GET events in JSON.
@@ -162,6 +164,10 @@ func (a *api) event(w http.ResponseWriter, r *http.Request) {
 		off(w, "a store")
 		return
 	}
+	if !isEventID(r.PathValue("id")) {
+		refuse(w, badParamf("event id is %q; it has 32 hexadecimal digits", r.PathValue("id")))
+		return
+	}
 	e, err := a.o.Store.Event(r.Context(), principal(r).Tenant, r.PathValue("id"))
 	if err != nil {
 		a.fail(w, r, "event", err)
@@ -193,4 +199,10 @@ func (a *api) runs(w http.ResponseWriter, r *http.Request) {
 	list := RunList{Runs: append([]Run{}, rows...)}
 	list.Runs, list.More = cut(list.Runs, limit)
 	writeJSON(w, http.StatusOK, list)
+}
+
+// isEventID reports whether the text may be the id of an event.
+func isEventID(s string) bool {
+	_, err := hex.DecodeString(s)
+	return err == nil && len(s) == 2*len(schemas.ID{})
 }

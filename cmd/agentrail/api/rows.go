@@ -71,23 +71,24 @@ func EventOf(ev *schemas.Event) Event {
 	}
 }
 
-// Run is one run of an agent: what is known of it from its own record and from
-// its calls.
+// Run is one run of an agent, as its newest record tells it.
 type Run struct {
 	ID           string    `json:"id"`
 	Agent        string    `json:"agent,omitempty"`
 	AgentName    string    `json:"agent_name,omitempty"`
+	Owner        string    `json:"owner,omitempty"`
 	Actor        string    `json:"actor,omitempty"`
 	ActorEmail   string    `json:"actor_email,omitempty"`
 	Subscription string    `json:"subscription,omitempty"`
+	Session      string    `json:"session,omitempty"`
+	Trace        string    `json:"trace,omitempty"`
 	Initiator    string    `json:"initiator"`
 	Outcome      string    `json:"outcome"`
-	Started      time.Time `json:"started"` // event time of its first record
-	Ended        time.Time `json:"ended"`   // event time of its last record
-	Events       uint64    `json:"events"`
-	Writes       uint64    `json:"writes"`
-	Denied       uint64    `json:"denied"`
-	Errors       uint64    `json:"errors"`
+	Reason       string    `json:"reason,omitempty"`
+	Started      time.Time `json:"started"` // Ended less its duration
+	Ended        time.Time `json:"ended"`   // event time of the record
+	Backfill     bool      `json:"backfill,omitempty"`
+	EventID      string    `json:"event_id,omitempty"` // of the record
 }
 
 // Column is one column of a table of T.
