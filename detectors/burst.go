@@ -245,16 +245,20 @@ func (b *burst) roll(x *entry[burstKey, subject], slot int64) {
 	if now <= s.stretch {
 		return
 	}
+	b.close(x)
+	s.stretch = now
+	b.relimit(x)
+}
+
+// close learns from the stretch that is over.
+func (b *burst) close(x *entry[burstKey, subject]) {
+	s := &x.val
 	end := (s.stretch + 1) * windowSlots * b.span
 	if s.calls.top > 0 {
 		b.remember(x, end)
 		s.calls.learn(end-1, float64(s.callLimit))
 		s.writes.learn(end-1, float64(s.writeLimit))
 	}
-	s.stretch = now
-	s.calls.turn(slot * b.span)
-	s.writes.turn(slot * b.span)
-	b.relimit(x)
 }
 
 // remember notes busy stretches by the hour of the week.
@@ -285,6 +289,10 @@ func (b *burst) relimit(x *entry[burstKey, subject]) {
 	learn := uint32(b.cfg.Learn)
 	if !s.seasoned {
 		b.inherit(x)
+	}
+	s.calls.turn(s.stretch * windowSlots * b.span)
+	s.writes.turn(s.stretch * windowSlots * b.span)
+	if !s.seasoned {
 		if s.calls.seasoned(learn) {
 			b.countLearning(s, -1)
 			s.seasoned = true
@@ -298,26 +306,35 @@ func (b *burst) relimit(x *entry[burstKey, subject]) {
 	s.writeLimit = uint32(min(s.writes.limit(float64(l.WritesFloor)), 1<<31))
 }
 
+// inherit takes over what imported history knows of the key, from the source
+// of the tenant that knows most.
 func (b *burst) inherit(x *entry[burstKey, subject]) {
 	if b.history == nil {
 		return
 	}
-	tenant, source := b.scopes.names(x.key.scope)
-	scope, ok := b.history.scopes.find(tenant, source)
-	if !ok {
+	tenant, _ := b.scopes.names(x.key.scope)
+	var best *entry[burstKey, subject]
+	for n, sc := range b.history.scopes.list {
+		k := x.key
+		k.scope = uint32(n)
+		if sc.tenant != tenant {
+			continue
+		}
+		if old := b.history.keys.peek(k); old != nil && (best == nil || old.val.calls.n > best.val.calls.n) {
+			best = old
+		}
+	}
+	if best == nil || best.val.calls.n < x.val.calls.n {
 		return
 	}
-	k := x.key
-	k.scope = scope
-	old := b.history.keys.peek(k)
-	if old == nil || old.val.calls.n <= x.val.calls.n {
-		return
-	}
+	// The copy's running stretch is over: no more of it is waited for.
+	old := entry[burstKey, subject]{key: best.key, val: best.val}
+	old.val.callHabit, old.val.writeHabit = best.val.callHabit.copy(), best.val.writeHabit.copy()
+	b.history.close(&old)
 	s, o := &x.val, &old.val
 	callTop, writeTop := s.calls.top, s.writes.top
-	s.calls, s.writes = o.calls, o.writes
+	s.calls, s.writes, s.callHabit, s.writeHabit = o.calls, o.writes, o.callHabit, o.writeHabit
 	s.calls.top, s.writes.top = callTop, writeTop
-	s.callHabit, s.writeHabit = o.callHabit.copy(), o.writeHabit.copy()
 }
 
 func (b *burst) countLearning(s *subject, by float64) {

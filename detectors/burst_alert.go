@@ -226,6 +226,9 @@ func (b *burst) explain(a *schemas.Alert, h *hit, k int, as subjectKind, what st
 	_, access := b.deps.Access(ev)
 	a.Why = append(a.Why, why, "read or write: "+access)
 	a.Unseen = unseen
+	if standing := b.deps.Names.standing(ev.Tenant, ev.Agent); standing != "" {
+		a.Why = append(a.Why, standing)
+	}
 	sure := 2
 	if s.seasoned {
 		a.Why = append(a.Why, fmt.Sprintf("the limit comes from %d busy windows on %d days", s.calls.n, s.calls.days+1))

@@ -37,6 +37,7 @@ type denial struct {
 	keys     *table[denialKey, share]
 	episodes *table[entityKey, ongoing]
 	flushed  int64
+	history  *denial // learns from imported history; nil in the history lane
 }
 
 // denialConfig has the fields of the detector in the config file.
@@ -118,6 +119,9 @@ type share struct {
 // Quiet returns how long alerts stay open.
 func (n *denial) Quiet() time.Duration { return time.Duration(n.cfg.Quiet) }
 
+// Inherit lets new keys start from what imported history taught.
+func (n *denial) Inherit(history Detector) { n.history, _ = history.(*denial) }
+
 // denialHit is one call and the keys it counts for.
 type denialHit struct {
 	ev     *schemas.Event
@@ -161,18 +165,18 @@ func (n *denial) countPolicy(h *denialHit, raise func(schemas.Alert)) {
 		h.agent.val.other.cast(h.actor.key.id, h.agent.val.someSum)
 		h.actor.val.other.cast(h.agent.key.id, h.actor.val.someSum)
 	}
-	if h.agent != nil {
+	if h.agent != nil && !n.held(h, h.agent, h.actor) {
 		n.judge(h, h.agent, a, raise)
 	}
-	if h.actor != nil && !n.held(h) {
+	if h.actor != nil && !n.held(h, h.actor, h.agent) {
 		n.judge(h, h.actor, u, raise)
 	}
 }
 
-// held reports whether the actor's refusals are mostly those of an agent that
-// is in alert: then they are told once, of the agent.
-func (n *denial) held(h *denialHit) bool {
-	return h.agent != nil && n.ongoing(h, h.agent.key) != nil && h.actor.val.other.id == h.agent.key.id
+// held reports whether the refusals of x are mostly those of y, which is in
+// alert: then they are told once, of y.
+func (n *denial) held(h *denialHit, x, y *entry[denialKey, share]) bool {
+	return y != nil && x.val.other.id == y.key.id && n.ongoing(h, x.key) == nil && n.ongoing(h, y.key) != nil
 }
 
 func (n *denial) countTenant(h *denialHit, kind refused, raise func(schemas.Alert)) {
@@ -200,8 +204,28 @@ func (n *denial) key(k denialKey, slot int64) *entry[denialKey, share] {
 	x := n.keys.add(k)
 	x.val.stretch = floorDiv(slot, windowSlots)
 	x.val.at = slot * n.span
+	n.inherit(x)
 	n.countLearning(&x.val, +1)
 	return x
+}
+
+// inherit takes over what imported history knows of the key, from the source
+// of the tenant that knows most.
+func (n *denial) inherit(x *entry[denialKey, share]) {
+	if n.history == nil {
+		return
+	}
+	tenant, _ := n.scopes.names(x.key.scope)
+	for i, sc := range n.history.scopes.list {
+		k := x.key
+		k.scope = uint32(i)
+		if sc.tenant != tenant {
+			continue
+		}
+		if old := n.history.keys.peek(k); old != nil && old.val.n > x.val.n {
+			x.val.n, x.val.d, x.val.at = old.val.n, old.val.d, old.val.at
+		}
+	}
 }
 
 // add counts a call, refused or not, and returns the counts of its window.

@@ -3,6 +3,7 @@ package detectors
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -121,10 +122,12 @@ func (n *denial) explain(a *schemas.Alert, h *denialHit, x *entry[denialKey, sha
 	a.Initiator = origin.Initiator.String()
 	a.Why = append(a.Why, fmt.Sprintf("counted as such by reason %q and status %d of the newest refusal", cut(cmp.Or(ev.Reason, ev.OutcomeText)), ev.Status))
 	if x.key.kind != ofTenant {
-		why, unseen := origin.explain(ev)
-		a.Why, a.Unseen = append(a.Why, why), unseen
+		if ev.Run != "" || ev.Action == "tool.execute" {
+			why, unseen := origin.explain(ev)
+			a.Why, a.Unseen = append(a.Why, why), unseen
+		}
 		if s.other.id != "" {
-			a.Why = append(a.Why, "an actor's refusals are not told again while the agent they are mostly about is in alert")
+			a.Why = append(a.Why, "refusals that are mostly one actor's and one agent's are told once, of whichever reached the limit first")
 		}
 	}
 	if x.key.kind == ofTenant && s.most.id != "" && 2*uint64(s.most.lead) >= uint64(s.someSum) {
@@ -156,9 +159,9 @@ func (n *denial) explain(a *schemas.Alert, h *denialHit, x *entry[denialKey, sha
 func cut(s string) string {
 	const most = 120
 	if len(s) > most {
-		return s[:most] + "…"
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
-	return s
+	return strings.ToValidUTF8(s, "?")
 }
 
 // Save writes what the detector remembers.

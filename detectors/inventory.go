@@ -116,13 +116,13 @@ func (in *Inventory) noteUser(ev *schemas.Event) {
 	u := in.users.use(thing{ev.Tenant, ev.Actor})
 	if u != nil {
 		// An address that changes back and forth is not followed at every event.
-		if u.val.email == ev.ActorEmail || ev.Time-u.val.at < int64(24*time.Hour) {
+		if u.val.email == ev.ActorEmail || eventTime(ev)-u.val.at < int64(24*time.Hour) {
 			return
 		}
 	} else {
 		u = in.users.add(thing{clone(ev.Tenant), clone(ev.Actor)})
 	}
-	u.val = userEntry{email: clone(ev.ActorEmail), at: ev.Time}
+	u.val = userEntry{email: clone(ev.ActorEmail), at: eventTime(ev)}
 }
 
 func (in *Inventory) agent(tenant, id string) *agentEntry {
@@ -135,10 +135,10 @@ func (in *Inventory) agent(tenant, id string) *agentEntry {
 
 func (in *Inventory) noteAgent(ev *schemas.Event) {
 	a := in.agent(ev.Tenant, ev.Agent)
-	if a.at > ev.Time && a.name != "" {
+	if a.at > eventTime(ev) && a.name != "" {
 		return
 	}
-	a.at = min(ev.Time, saturatingAdd(ev.Received, maxAhead))
+	a.at = eventTime(ev)
 	if ev.Name != "" && ev.Name != a.name {
 		a.name = clone(ev.Name)
 	}
@@ -193,6 +193,22 @@ func (in *Inventory) Autonomous(tenant, id string) schemas.Tri {
 		return a.val.autonomous
 	}
 	return schemas.TriUnknown
+}
+
+// standing returns what else the inventory says of the agent, or "".
+func (in *Inventory) standing(tenant, id string) string {
+	a := in.agents.peek(thing{tenant, id})
+	switch {
+	case a == nil:
+		return ""
+	case a.val.draft == schemas.TriYes && a.val.unlisted == schemas.TriYes:
+		return "the inventory says that the agent is a draft and unlisted"
+	case a.val.draft == schemas.TriYes:
+		return "the inventory says that the agent is a draft"
+	case a.val.unlisted == schemas.TriYes:
+		return "the inventory says that the agent is unlisted"
+	}
+	return ""
 }
 
 // owners returns who is known to own the subscription, or where the record

@@ -79,10 +79,31 @@ func refusal(ev *schemas.Event) refused {
 	case 403, 422:
 		return refusedPolicy
 	}
-	if ev.Outcome == schemas.OutcomeDenied {
-		return refusedPolicy
+	if ev.Outcome != schemas.OutcomeDenied {
+		return refusedNot
 	}
-	return refusedNot
+	return refusalByRecord(ev)
+}
+
+// errorTexts are where records keep the text of an error, besides the reason.
+var errorTexts = []string{
+	"jsonPayload.action.errorstr", "action.errorstr", "jsonPayload.response.error", "response.error",
+	"jsonPayload.error", "error", "jsonPayload.errorMessage", "errorMessage",
+}
+
+// refusalByRecord tells the kind of a denial that has no status and whose
+// reason says nothing, such as TOOL_ERROR: by the record's own text.
+func refusalByRecord(ev *schemas.Event) refused {
+	if ev.Status == 0 {
+		for _, path := range errorTexts {
+			if v, ok := ev.Lookup(path); ok && v.Kind == schemas.ValueString {
+				if k := refusalByText(v.Str); k != refusedNot {
+					return k
+				}
+			}
+		}
+	}
+	return refusedPolicy
 }
 
 func refusalByText(reason string) refused {
