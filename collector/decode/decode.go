@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -196,14 +197,14 @@ func (f fields) empty() bool {
 	return true
 }
 
-// load reads the shipped files and the operator's.
-func load(files []string) (map[string]*source, error) {
-	out := map[string]*source{}
-	shipped, err := fs.Glob(mapping.Files, "*.yaml")
+// shipped are the embedded files, read once.
+var shipped = sync.OnceValues(func() (map[string]*source, error) {
+	names, err := fs.Glob(mapping.Files, "*.yaml")
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range shipped {
+	out := map[string]*source{}
+	for _, name := range names {
 		data, err := mapping.Files.ReadFile(name)
 		if err != nil {
 			return nil, err
@@ -214,6 +215,16 @@ func load(files []string) (map[string]*source, error) {
 		}
 		out[f.Name] = &source{"shipped " + name, data, f}
 	}
+	return out, nil
+})
+
+// load reads the operator's files over the shipped ones.
+func load(files []string) (map[string]*source, error) {
+	embedded, err := shipped()
+	if err != nil {
+		return nil, err
+	}
+	out := maps.Clone(embedded)
 	var errs []error
 	from := map[string]string{}
 	for _, path := range files {

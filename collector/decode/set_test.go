@@ -144,36 +144,6 @@ func TestFaultsOfMappingFiles(t *testing.T) {
 	}
 }
 
-func FuzzMapping(f *testing.F) {
-	for _, name := range []string{"audit", "workflowrun", "tables", "tools", "agentrail"} {
-		raw, err := os.ReadFile("../../schemas/mapping/" + name + ".yaml")
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw)
-	}
-	f.Add([]byte("version: 1\nname: m\nkind: {const: x}\nfields: {actor: ['a[].b']}\n"))
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		path := filepath.Join(dir, "m.yaml")
-		if err := os.WriteFile(path, raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := decode.Open("", path)
-		if err != nil {
-			return
-		}
-		for _, name := range []string{"m", "audit", "workflowrun"} {
-			if m, err := s.Mapping(name); err == nil {
-				b := batch(good1 + "\n" + `{"a":[{"b":"x"}],"endpoint":"/api/x/y","jsonPayload":{"Type":"x"}}`)
-				if _, err := m.Read(b, limits); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	})
-}
-
 func TestConcurrentUse(t *testing.T) {
 	s := open(t, "", "testdata/bench.yaml")
 	m, err := s.Mapping("bench")
