@@ -74,13 +74,16 @@ type evidenceConfig struct {
 
 // storeConfig says where people's queries are answered from.
 type storeConfig struct {
-	Kind    string      `yaml:"kind"`    // embedded, clickhouse or none; default embedded
-	DSN     plug.Secret `yaml:"dsn"`     // of a ClickHouse, for kind clickhouse
+	Kind    string      `yaml:"kind"` // embedded, clickhouse or none; default embedded
+	DSN     plug.Secret `yaml:"dsn"`  // of a ClickHouse, for kind clickhouse
 	DSNFile string      `yaml:"dsn_file"`
 	Library string      `yaml:"library"` // path of libchdb.so, for kind embedded; empty: fetched once
-	Cache   string      `yaml:"cache"`   // folder of the fetched library; default: the user's cache folder
-	Memory  plug.Bytes  `yaml:"memory"`  // cap of the engine; default 1GiB
-	Raw     *bool       `yaml:"raw"`     // keep records as received in the store too; default true
+	// LibrarySHA256 is the library's checksum, where it is not the pinned release.
+	LibrarySHA256 string `yaml:"library_sha256"`
+
+	Cache  string     `yaml:"cache"`  // folder of the fetched library; default: the user's cache folder
+	Memory plug.Bytes `yaml:"memory"` // cap of the engine; default 1GiB
+	Raw    *bool      `yaml:"raw"`    // keep records as received in the store too; default true
 }
 
 // defaultConfig returns what an empty file means.

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/collector"
+	"github.com/agentrail/agentrail/collector/decode"
+	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/detectors"
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/sinks"
+)
+
+func newServe(c *console) *cobra.Command {
+	var file, cpuprofile string
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Short:   "Run the pipeline",
+		Example: "  agentrail serve --config /etc/agentrail/agentrail.yaml",
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&file, "config", "agentrail.yaml", "config file")
+	cmd.Flags().StringVar(&cpuprofile, "cpuprofile", "", "write a CPU profile there when the server ends")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(file)
+		if err != nil {
+			return err
+		}
+		if cpuprofile != "" {
+			f, err := os.Create(cpuprofile)
+			if err != nil {
+				return fmt.Errorf("write profile: %w", err)
+			}
+			defer f.Close()
+			if err := pprof.StartCPUProfile(f); err != nil {
+				return fmt.Errorf("start profile: %w", err)
+			}
+			defer pprof.StopCPUProfile()
+		}
+		return serve(cmd.Context(), cfg, serveOptions{log: newLogger(c, cfg.Log)})
+	}
+	return cmd
+}
+
+// serveOptions are what serve is told beside its config.
+type serveOptions struct {
+	log     *slog.Logger
+	onReady func(addr string) // called once the listener takes requests
+}
+
+// serve is the wiring of the whole program, straight on purpose: what is made
+// stands in the order in which it is made, and each part's end stands beside
+// its beginning. Nothing but this function knows more than one part.
+//
+//	sources ──read──> journal.Append ──fsync──> 202
+//	                      │
+//	                      ├─ Follow ─> detectors ──alerts──> Append
+//	                      ├─ Follow ─> sink/NAME ...         (one cursor each)
+//	                      ├─ Follow ─> store ─> ClickHouse   (exact plans)
+//	                      ├─ Follow ─> notary ──heads──> Append
+//	                      └─ Follow ─> dlq ──retries──> sink or Append
+//
+// The end goes the other way round: first no more requests, then the sources,
+// then the consumers, which keep what they were doing for the next start, then
+// the engine and the journal.
+func serve(ctx context.Context, c *config, o serveOptions) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	log := o.log
+	var stops stack
+	defer func() { err = errors.Join(err, stops.run(log)) }()
+
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	tokens, err := auth.Load(c.Auth.Tokens)
+	if err != nil {
+		return hintf("make one with: agentrail token new --file "+c.Auth.Tokens+" --name me --roles ingest,viewer,admin", "%w", err)
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	mappings, err := decode.Open(filepath.Join(c.Data, "mappings"), c.Mappings...)
+	if err != nil {
+		return err
+	}
+	key, err := notary.OpenKey(c.Evidence.Key, c.Data, c.Evidence.Origin)
+	if err != nil {
+		return err
+	}
+
+	j, err := journal.OpenDisk(ctx, journal.Options{
+		Dir: filepath.Join(c.Data, "journal"), Decode: mappings.Decode, Own: decode.Own, Tenant: c.Auth.Tenant,
+		MaxBytes: int64(c.Journal.MaxBytes), ReserveBytes: int64(c.Journal.Reserve), SegmentBytes: int64(c.Journal.SegmentBytes),
+		Retention: time.Duration(c.Journal.Retention), TailBytes: int64(c.Journal.TailBytes), DedupWindow: c.Journal.DedupWindow,
+		Log: log.With("part", "journal"), Reg: reg,
+	})
+	if errors.Is(err, journal.ErrLocked) {
+		return hintf("stop the other one, or give this one a data folder of its own", "%w", err)
+	} else if err != nil {
+		return err
+	}
+	stops.push("journal", j.Close)
+
+	// Consumers. They end after the sources and before the journal.
+	f := newFollowers(ctx, cancel, j, journal.NewMetrics(reg), log)
+	stops.push("consumers", f.stop)
+
+	engine, err := detectors.NewEngine(detectors.Options{
+		Detectors: c.Detectors, Append: j.Append, Own: decode.Own,
+		Log: log.With("part", "detectors"), Reg: reg,
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.follow("detectors", journal.FromStart(), engine, journal.FollowOptions{State: engine}); err != nil {
+		return err
+	}
+
+	own := owner{append: j.Append}
+	forwarders := map[string]*sinks.Forwarder{}
+	sinkMetrics := sinks.NewMetrics(reg)
+	for _, sc := range c.Sinks {
+		health := own.health(c.Auth.Tenant)
+		s, common, err := sinks.Open(ctx, sc, sinks.Deps{Log: log.With("part", "sinks"), Health: health})
+		if err != nil {
+			return err
+		}
+		f.afterwards("sink "+sc.Name, s.Close)
+		fw, err := sinks.NewForwarder(sinks.Options{
+			Name: sc.Name, Sink: s, Common: common, Log: log.With("part", "sinks", "sink", sc.Name), Metrics: sinkMetrics, Health: health,
+		})
+		if err != nil {
+			return sc.Errorf("%v", err)
+		}
+		forwarders[sc.Name] = fw
+		if err := f.follow("sink/"+sc.Name, common.Start(), fw, journal.FollowOptions{
+			InFlight: common.InFlight, Linger: time.Duration(common.Batch.Linger), Rows: common.Batch.MaxEvents,
+		}); err != nil {
+			return err
+		}
+	}
+
+	n, err := notary.New(notary.Options{
+		Key: key, Append: j.Append, Own: decode.Own, Tenant: c.Auth.Tenant, Log: log.With("part", "notary"), Reg: reg,
+	})
+	if err != nil {
+		return err
+	}
+	f.afterwards("notary", func() error { return n.Close(context.WithoutCancel(ctx)) })
+	if err := f.follow("notary", journal.FromStart(), n, journal.FollowOptions{State: n}); err != nil {
+		return err
+	}
+
+	again := &resender{}
+	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
+		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
+			fw, ok := forwarders[trimSink(name)]
+			return fw, ok
+		},
+		Reappend: again.reappend, Append: own.document, Log: log.With("part", "dlq"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.follow("dlq", journal.FromStart(), dead, journal.FollowOptions{State: dead}); err != nil {
+		return err
+	}
+	f.run("dlq retries", dead.Run)
+
+	st := newStorage(c, log.With("part", "store"), reg)
+	f.afterwards("store", st.close)
+	if st != nil {
+		if err := f.follow("store", journal.FromStart(), st, journal.FollowOptions{
+			Exact: true, Rows: 100_000, Bytes: 64 << 20, Linger: 500 * time.Millisecond,
+		}); err != nil {
+			return err
+		}
+		f.run("store", st.open)
+	}
+
+	// Sources and the listener. They end first.
+	in := newFollowers(ctx, cancel, j, nil, log)
+	mux := http.NewServeMux()
+	for _, sc := range c.Sources {
+		s, err := collector.Open(ctx, sc, collector.Deps{
+			Append: j.Append, Decode: mappings, Log: log.With("part", "collector", "source", sc.Name), Reg: reg,
+			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"),
+		})
+		if err != nil {
+			return err
+		}
+		again.add(sc.Name, s)
+		in.run("source "+sc.Name, s.Run)
+		if hs, ok := s.(collector.HTTPSource); ok {
+			for pattern, h := range hs.Routes() {
+				mux.Handle(pattern, tokens.Require(refuseWhenFull(dead, h), auth.RoleIngest))
+			}
+		}
+	}
+	stops.push("sources", in.stop)
+
+	status := &pipelineStatus{j: j, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st}
+	server, err := api.New(api.Options{
+		Require: tokens.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append,
+		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
+			return j.Open(ctx, "", shard, from)
+		},
+		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready,
+		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
+	})
+	if err != nil {
+		return err
+	}
+	mux.Handle("/", server)
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return hintf("name another address under listen: in "+c.file, "listen: %w", err)
+	}
+	hs := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	go func() { served <- hs.Serve(l) }()
+	stops.push("listener", func() error {
+		sctx, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer done()
+		if hs.Shutdown(sctx) != nil {
+			return hs.Close()
+		}
+		return nil
+	})
+	log.Info("serving", "addr", l.Addr().String(), "version", version)
+	f.nameAbandoned(j, c)
+	if o.onReady != nil {
+		o.onReady(l.Addr().String())
+	}
+
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			if err := tokens.Reload(); err != nil {
+				log.Error("tokens not read again; the old ones stay", "err", err)
+			} else {
+				log.Info("tokens read again")
+			}
+		case err := <-served:
+			return fmt.Errorf("listener ended: %w", err)
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			log.Info("stopping")
+			return nil
+		}
+	}
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Runs Agentrail against programs that we did not write. Fetches and builds what
+# it needs into .cache, prints a table of what ran and what did not and why, and
+# exits 1 when something failed or could not be had.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+cache=$root/.cache
+mkdir -p "$cache/bin" "$cache/log"
+rows=()
+failed=0
+
+# row NAME RESULT DETAIL
+row() {
+  rows+=("$(printf '%-34s %-8s %s' "$1" "$2" "$3")")
+  [ "$2" = ok ] || failed=1
+}
+
+# check NAME LOG COMMAND...: runs it and notes how it went.
+check() {
+  local name=$1 log=$cache/log/$2 began=$SECONDS
+  shift 2
+  printf '... %s\n' "$name"
+  if "$@" >"$log" 2>&1; then
+    row "$name" ok "$((SECONDS - began)) s"
+  else
+    row "$name" FAILED "see $log"
+    tail -n 30 "$log"
+  fi
+}
+
+victorialogs() {
+  local out=$cache/bin/victoria-logs
+  if [ ! -x "$out" ]; then
+    (cd sinks/sinktest/victorialogs && go build -o "$out" github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs) >"$cache/log/victorialogs-build.log" 2>&1 || return 1
+  fi
+  echo "$out"
+}
+
+if vl=$(victorialogs); then
+  check "splunk sink -> VictoriaLogs" victorialogs.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -tags integration -run Integration ./sinks/...
+else
+  row "splunk sink -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
+  tail -n 20 "$cache/log/victorialogs-build.log"
+fi
+
+check "up --once: the sample day" up.log \
+  "$root/deploy/smoke.sh"
+
+printf '\n%-34s %-8s %s\n' WHAT RESULT DETAIL
+printf '%s\n' "${rows[@]}"
+exit $failed
