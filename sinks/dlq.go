@@ -256,6 +256,9 @@ func (d *DeadLetters) ReadFrom(r io.Reader) (int64, error) {
 	if s.Version != 1 {
 		return int64(len(doc)), fmt.Errorf("read dead letters: snapshot has version %d, this program knows 1", s.Version)
 	}
+	if slices.Contains(s.Letters, nil) {
+		return int64(len(doc)), errors.New("read dead letters: snapshot holds an empty letter")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tenants = map[string]map[string]*letter{}

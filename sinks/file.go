@@ -127,7 +127,9 @@ func (s *file) Write(_ context.Context, evs []schemas.Event) (Receipt, error) {
 		return Receipt{Events: n}, &WriteError{Kind: KindRetry, Code: "file", Err: err}
 	}
 	if _, err := s.f.WriteAt(p.buf, s.size); err != nil {
-		err = errors.Join(err, s.f.Truncate(s.size)) // a line that is cut off is also repaired at the next open
+		if terr := s.f.Truncate(s.size); terr != nil {
+			s.discard()
+		}
 		return Receipt{Events: n}, &WriteError{Kind: KindRetry, Code: "file", Err: fmt.Errorf("write %s: %w", s.conf.Path, err)}
 	}
 	s.size += int64(len(p.buf))
@@ -204,15 +206,16 @@ func (s *file) outcome(gen int) error {
 }
 
 // discard gives the file up after a failed fsync: the kernel may have dropped
-// what it could not write, and a second fsync would say that all is well. The
-// file is renamed; whatever of it was not confirmed is written again.
+// what it could not write, and a second fsync would say that all is well. So
+// does a write that cannot be undone. The file is renamed; whatever of it was
+// not confirmed is written again.
 func (s *file) discard() {
 	s.lost = s.gen
 	if err := s.old.rename(); err != nil {
-		s.log.Warn("file with a failed fsync not renamed", "error", err)
+		s.log.Warn("broken file not renamed", "error", err)
 	}
 	if err := s.f.Close(); err != nil {
-		s.log.Warn("file with a failed fsync not closed", "error", err)
+		s.log.Warn("broken file not closed", "error", err)
 	}
 	s.f = nil
 }

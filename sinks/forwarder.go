@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -18,7 +19,7 @@ type Options struct {
 	Common  Common // Mandatory. As Open returned it.
 	Log     *slog.Logger
 	Metrics *Metrics   // nil: none
-	Health  HealthFunc // nil: the log only
+	Health  HealthFunc // told once when the receiver refuses us; nil: the log only
 	Now     func() time.Time
 
 	MinBackoff, MaxBackoff time.Duration // 0: 250 ms and 1 min
@@ -82,6 +83,21 @@ func (f *Forwarder) Name() string { return f.o.Name }
 
 // Common returns the settings that the forwarder was made with.
 func (f *Forwarder) Common() Common { return f.o.Common }
+
+// FollowOptions returns how journal.Follow is to feed the forwarder: the
+// caller adds what does not depend on the sink, Park and Metrics among it.
+func (f *Forwarder) FollowOptions() journal.FollowOptions {
+	b := f.o.Common.Batch
+	return journal.FollowOptions{Name: f.o.Name, Rows: max(b.MaxEvents, gather), Linger: time.Duration(b.Linger), InFlight: f.o.Common.InFlight, Log: f.o.Log}
+}
+
+// Probe asks the receiver whether it is well. A sink that cannot ask is.
+func (f *Forwarder) Probe(ctx context.Context) error {
+	if p, ok := f.o.Sink.(Prober); ok {
+		return p.Probe(ctx)
+	}
+	return nil
+}
 
 // Consume delivers what passes the filter.
 func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error {

@@ -102,7 +102,7 @@ type Deps struct {
 	HTTP   ClientFactory // nil: NewClient
 }
 
-// HealthFunc makes a health event of h. Consumer and At are set by the caller.
+// HealthFunc makes a health event of h.
 type HealthFunc func(ctx context.Context, h schemas.Health) error
 
 // OpenFunc opens one kind of sink from its fields in the config.
@@ -135,6 +135,7 @@ func Open(ctx context.Context, c plug.Config, d Deps) (Sink, Common, error) {
 		return nil, Common{}, c.Errorf("%v", err)
 	}
 	d.Log = d.Log.With("sink", c.Name)
+	d.Health = signed(d.Health, c.Name)
 	if d.HTTP == nil {
 		d.HTTP = NewClient
 	}
@@ -143,6 +144,23 @@ func Open(ctx context.Context, c plug.Config, d Deps) (Sink, Common, error) {
 		return nil, Common{}, err
 	}
 	return s, entry.Common, nil
+}
+
+// signed fills in who speaks and when. The result is never nil.
+func signed(say HealthFunc, name string) HealthFunc {
+	return func(ctx context.Context, h schemas.Health) error {
+		if say == nil {
+			return nil
+		}
+		h.Consumer, h.At = name, time.Now().UTC()
+		return say(ctx, h)
+	}
+}
+
+// Prober is a Sink that can ask its receiver whether it is well without
+// sending an event.
+type Prober interface {
+	Probe(ctx context.Context) error
 }
 
 // Common are the settings that every sink has beside its own.

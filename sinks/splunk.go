@@ -321,9 +321,6 @@ func (s *splunk) sayUnacknowledged(ctx context.Context) {
 	}
 	const reason = "the token has indexer acknowledgement disabled: events count as delivered when the collector accepts them; enable it in Splunk, or set ack: false"
 	s.log.Warn("deliveries are not confirmed", "reason", reason)
-	if s.health == nil {
-		return
-	}
 	if err := s.health(ctx, schemas.Health{Kind: "sink.ack_disabled", Reason: reason}); err != nil {
 		s.log.Warn("health event not appended", "error", err)
 	}

@@ -324,8 +324,8 @@ func TestSplunkProbe(t *testing.T) {
 	url := serve(t, &sinktest.HEC{Token: "secret"})
 	f := func(token string, want bool) {
 		t.Helper()
-		s, _ := openTest(t, "splunk", "token: "+token+"\nurl: "+url, nil)
-		if err := s.(*splunk).Probe(t.Context()); (err == nil) != want {
+		_, fw := openTest(t, "splunk", "token: "+token+"\nurl: "+url, nil)
+		if err := fw.Probe(t.Context()); (err == nil) != want {
 			t.Errorf("token %s: got %v", token, err)
 		}
 	}

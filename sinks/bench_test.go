@@ -1,0 +1,102 @@
+package sinks
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"testing"
+
+	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// benchBatch is a batch of audit records of which half are reads.
+func benchBatch(n int) *schemas.Batch {
+	b := testBatch(1, n)
+	for i := range b.Events {
+		ev := &b.Events[i]
+		ev.ActorEmail, ev.Agent, ev.Run = fmt.Sprintf("user%d@example.com", i%200), fmt.Sprintf("wf-%d", i%40), fmt.Sprintf("run-%d", i/10)
+		ev.Endpoint, ev.Method, ev.Tool, ev.Target = "/rest/api/v1/executeactiontool", "POST", "jira_create_issue", "PROJ-1234"
+		ev.IP, ev.UserAgent, ev.Actor, ev.SourceID = "10.1.2.3", "agent/1.0 (+https://example.com)", fmt.Sprintf("u-%d", i%200), fmt.Sprintf("ev-%011d", i)
+		if i%2 == 0 {
+			ev.Access = schemas.AccessRead
+		}
+	}
+	return b
+}
+
+// BenchmarkSplunk is the way of an event from Consume to the answer of a
+// collector over real HTTP; the null collector reads and drops, in the same
+// process, so that its time is in the figure.
+func BenchmarkSplunk(b *testing.B) {
+	null := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
+	})
+	for _, c := range []struct{ name, fields string }{
+		{"all", "gzip: false"},
+		{"half", "gzip: false\nfilter: access != \"read\""},
+		{"gzip", "gzip: true"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			_, f := openTest(b, "splunk", "ack: false\ntoken: t\nurl: "+serve(b, null)+"\n"+c.fields, nil)
+			benchConsume(b, f)
+		})
+	}
+}
+
+// BenchmarkForwarder is the same without a receiver.
+func BenchmarkForwarder(b *testing.B) {
+	f := newTestForwarder(b, nullSink{}, func(o *Options) { o.Common.Filter = `access != "read"` })
+	benchConsume(b, f)
+}
+
+func benchConsume(b *testing.B, f journal.Consumer) {
+	const n = 4096
+	batches := []*schemas.Batch{benchBatch(n)}
+	b.ReportAllocs()
+	b.ResetTimer()
+	cpu := cpuTime()
+	for i := 0; i < b.N; i += n {
+		if err := f.Consume(b.Context(), batches); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N), "cpu-ns/op")
+}
+
+// cpuTime is what the process has used, so that a busy machine does not blur
+// the figure.
+func cpuTime() int64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// BenchmarkEncode is one event in the envelope of HEC.
+func BenchmarkEncode(b *testing.B) {
+	s, _ := openTest(b, "splunk", "ack: false\ntoken: t\nurl: http://127.0.0.1:1", nil)
+	batch := benchBatch(1024)
+	for i := range batch.Events {
+		batch.Events[i].Raw = nil
+	}
+	buf := make([]byte, 0, 1<<20)
+	b.ReportAllocs()
+	i, cpu := 0, cpuTime()
+	for b.Loop() {
+		buf = s.(*splunk).encode(buf[:0], &batch.Events[i%1024])
+		i++
+	}
+	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N), "cpu-ns/op")
+	b.SetBytes(int64(len(buf)))
+}
+
+type nullSink struct{}
+
+func (nullSink) Write(_ context.Context, evs []schemas.Event) (Receipt, error) {
+	return Receipt{Events: len(evs)}, nil
+}
+func (nullSink) Close() error { return nil }
