@@ -220,7 +220,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	status := &pipelineStatus{j: j, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st}
 	server, err := api.New(api.Options{
-		Require: tokens.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append,
+		Require: tokens.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append, Own: decode.Own,
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
