@@ -2,6 +2,7 @@ package store
 
 import (
 	"time"
+	"unsafe"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -119,13 +120,9 @@ func keyColumns() []column[row] {
 }
 
 func rawColumns() []column[row] {
-	return append(keyColumns(), column[row]{"content", "String", func(into driver.BatchColumn, rows []row, _ *scratch) error {
-		out := make([][]byte, len(rows))
-		for i, r := range rows {
-			out[i] = r.Raw
-		}
-		return into.Append(out)
-	}})
+	return append(keyColumns(), text("content", func(r row) string {
+		return unsafe.String(unsafe.SliceData(r.Raw), len(r.Raw)) // not copied: batches are read only
+	}))
 }
 
 func eventColumns() []column[row] {

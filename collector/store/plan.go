@@ -11,10 +11,11 @@ import (
 )
 
 // Bounds of one insert. ClickHouse keeps an insert whole, and its token's
-// promise with it, only while it is one block.
+// promise with it, only while it is one block; and the driver builds the block
+// in memory.
 const (
-	maxInsertRows  = 500_000
-	maxInsertBytes = 64 << 20 // of raw content
+	maxInsertRows  = 100_000
+	maxInsertBytes = 16 << 20 // of raw content
 )
 
 // row is an event with what the batch knows about it.
