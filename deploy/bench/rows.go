@@ -253,7 +253,7 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := exec.CommandContext(ctx, *bin, "token", "new", "--file", filepath.Join(dir, "tokens.yaml"), "--name", "bench", "--tenant", "bench", "--roles", "ingest,viewer,admin").Output()
+	token, err := exec.CommandContext(ctx, *bin, "token", "new", "--file", filepath.Join(dir, "tokens.yaml"), "--name", "bench", "--tenant", "default", "--roles", "ingest,viewer,admin").Output()
 	if err != nil {
 		return nil, fmt.Errorf("make token: %w", err)
 	}

@@ -1,0 +1,90 @@
+// Faults kills `agentrail serve` with SIGKILL at random moments while one
+// ordered sender posts sample days to it, and then holds what is there against
+// its own ledger of what was acknowledged: nothing lost, nothing doubled in
+// ClickHouse, the alerts those that a fresh engine raises from the same
+// journal, the evidence unchanged, and each start without help.
+//
+//	go run ./deploy/faults -rounds 50 -bin bin/agentrail
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+var (
+	rounds = flag.Int("rounds", 50, "kills")
+	bin    = flag.String("bin", "bin/agentrail", "program to kill")
+	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and the records")
+	engine = flag.Int("engine", 5, "every so many rounds the engine child is killed instead of serve; 0: never")
+	keep   = flag.Bool("keep", false, "keep the folder")
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "agentrail-faults-")
+	if err != nil {
+		return err
+	}
+	if *keep {
+		fmt.Println("folder", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	fmt.Printf("%d rounds, seed %d\n", *rounds, *seed)
+	s, err := newServer(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer s.kill()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	sender := newSender(s, *seed)
+	go sender.run(ctx)
+	r := rand.New(rand.NewPCG(*seed, 1))
+	var recovery []time.Duration
+	for i := range *rounds {
+		if err := s.waitFor(ctx, time.Duration(r.Int64N(int64(1200*time.Millisecond)))); err != nil {
+			return err
+		}
+		if *engine > 0 && i%*engine == *engine-1 {
+			s.killEngine()
+			continue
+		}
+		s.kill()
+		before := sender.acks()
+		began := time.Now()
+		if err := s.start(ctx); err != nil {
+			return fmt.Errorf("round %d: %w", i, err)
+		}
+		if err := sender.awaitAck(ctx, before); err != nil {
+			return fmt.Errorf("round %d: %w", i, err)
+		}
+		recovery = append(recovery, time.Since(began))
+		if (i+1)%10 == 0 {
+			fmt.Printf("round %d: %d records acknowledged\n", i+1, sender.acknowledged())
+		}
+	}
+	sender.stop()
+	slices.Sort(recovery)
+	fmt.Printf("kill to next acknowledgement: p50 %.0f ms, max %.0f ms\n",
+		recovery[len(recovery)/2].Seconds()*1e3, recovery[len(recovery)-1].Seconds()*1e3)
+	return verify(ctx, s, sender, filepath.Join(dir, "data"))
+}
