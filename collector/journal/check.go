@@ -128,8 +128,26 @@ func (c *checker) segment(s *segment, limit Offset, first bool) error {
 	if limit != noHold && scan.next < limit {
 		c.r.Next, c.broken = limit, true
 	}
-	c.r.Faults = append(c.r.Faults[:from:from], append(damages, c.r.Faults[from:]...)...)
+	c.merge(from, damages)
 	return nil
+}
+
+// merge puts what is damaged before what follows from it: a hole in the offsets
+// that damage explains is not another fault.
+func (c *checker) merge(from int, damages []Fault) {
+	var others []Fault
+	for _, f := range c.r.Faults[from:] {
+		explained := false
+		for i := range damages {
+			if d := &damages[i]; f.Code == "missing" && d.Offset == f.Offset {
+				d.To, explained = f.To, true
+			}
+		}
+		if !explained {
+			others = append(others, f)
+		}
+	}
+	c.r.Faults = append(c.r.Faults[:from:from], append(damages, others...)...)
 }
 
 func (c *checker) frame(s *segment, b *schemas.Batch, pos int64) {
@@ -215,10 +233,7 @@ func (w *walker) segment(s *segment, limit Offset) error {
 	defer r.close()
 	reason := reasonMissing
 	for {
-		h, err := r.head()
-		if err == nil && (h.offset >= limit || h.offset >= w.to) {
-			err = io.EOF
-		}
+		h, err := r.head(min(limit, w.to))
 		var b *schemas.Batch
 		if err == nil {
 			b, err = r.frame(&h)

@@ -156,9 +156,9 @@ func (c *diskCursor) readSegment(s *segment, limit Offset) (*schemas.Batch, erro
 	reason, from := reasonMissing, c.r.pos
 	for {
 		at := c.r.pos
-		h, err := c.r.head()
+		h, err := c.r.head(limit)
 		switch {
-		case errors.Is(err, io.EOF), err == nil && h.offset >= limit:
+		case errors.Is(err, io.EOF):
 			return c.d.damaged(s, c.want, limit, from, min(at, s.end.Load()), reason), nil
 		case err == nil && h.offset < c.want:
 			if _, err = c.r.table(&h); err == nil {

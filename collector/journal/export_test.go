@@ -18,3 +18,12 @@ func (d *Disk) Tidy() {
 
 // SegmentBytesUsed returns the bytes of the segments on disk.
 func (d *Disk) SegmentBytesUsed() int64 { return d.bytes() }
+
+// SetFrameVersion makes the frame at the start of p one of another version,
+// with a checksum that is right.
+func SetFrameVersion(p []byte, v byte) {
+	p[4] = v
+	n := int(p[6]) + int(p[7])<<8 + (int(p[28])+int(p[29])<<8)*recordSize
+	crc := headCRC(p[:n])
+	p[8], p[9], p[10], p[11] = byte(crc), byte(crc>>8), byte(crc>>16), byte(crc>>24)
+}

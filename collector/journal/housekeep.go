@@ -58,7 +58,7 @@ func (d *Disk) retain() {
 			return
 		}
 		d.dropFirst(s)
-		err := errors.Join(remove(s.path), remove(indexPath(s.path)), durable.SyncDir(filepath.Dir(s.path)))
+		err := errors.Join(ignoreMissing(os.Remove(s.path)), ignoreMissing(os.Remove(indexPath(s.path))), durable.SyncDir(filepath.Dir(s.path)))
 		d.log.Info("journal segment removed", "segment", s.path, "from", s.base, "to", next, "unread", unread, "err", err)
 		if unread {
 			d.gaps.evicted(s.base, next)
@@ -95,11 +95,11 @@ func (d *Disk) dropFirst(s *segment) {
 	}
 }
 
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // decode fills the events of a batch that was read behind the tail. If that

@@ -146,10 +146,7 @@ func buildIndex(s *segment, limit Offset) (*index, error) {
 	defer r.close()
 	var x indexBuilder
 	for {
-		h, err := r.head()
-		if err == nil && h.offset >= limit {
-			err = io.EOF
-		}
+		h, err := r.head(limit)
 		var p []byte
 		if err == nil {
 			p, err = r.table(&h)

@@ -39,6 +39,9 @@ func (d *Disk) recover(ctx context.Context) (*writer, error) {
 		if last, err = scanSegment(segments[n-1], noHold, nil); err != nil {
 			return nil, err
 		}
+		if proven := provenEnd(last.s, noHold); proven > last.next { // its end is damaged, not torn
+			last.next, last.end = proven, last.s.size.Load()
+		}
 		if err := d.closeLast(last); err != nil {
 			return nil, err
 		}
@@ -110,6 +113,7 @@ type scan struct {
 type damage struct {
 	pos     int64
 	missing Offset // the first offset that is not there
+	empty   bool   // there are only zeros, as in what was never written
 	before  scan   // state at that place, to cut there
 }
 
@@ -125,12 +129,9 @@ func scanSegment(s *segment, limit Offset, visit func(b *schemas.Batch, pos int6
 	}
 	defer r.close()
 	c := &scan{s: s, next: s.base, prev: s.prev, end: segmentHeader}
-	proof := Offset(0) // everything below was durable
+	proof := provenEnd(s, limit) // everything below was durable
 	for {
-		h, err := r.head()
-		if err == nil && h.offset >= limit {
-			break // left by a write that failed
-		}
+		h, err := r.head(limit)
 		var b *schemas.Batch
 		at := r.pos
 		if err == nil {
@@ -147,7 +148,7 @@ func scanSegment(s *segment, limit Offset, visit func(b *schemas.Batch, pos int6
 		case errors.Is(err, ErrCorrupt):
 			before := *c
 			before.damage = nil
-			c.damage = append(c.damage, damage{pos: r.pos, missing: c.next, before: before})
+			c.damage = append(c.damage, damage{pos: r.pos, missing: c.next, empty: zero(r.peek), before: before})
 			if err = r.resync(); err == nil {
 				continue
 			}
@@ -158,6 +159,20 @@ func scanSegment(s *segment, limit Offset, visit func(b *schemas.Batch, pos int6
 		break
 	}
 	return c.cut(proof), nil
+}
+
+// provenEnd returns the offset below which everything in the segment is known
+// to have been on disk, apart from what its frames say: the next segment begins
+// there, or the index says so, which is written when a segment is closed.
+func provenEnd(s *segment, limit Offset) Offset {
+	if limit != noHold {
+		return limit
+	}
+	x, err := loadIndex(s.path, false)
+	if err != nil || len(x.frames) == 0 {
+		return 0
+	}
+	return x.frames[len(x.frames)-1].offset + 1
 }
 
 func (c *scan) take(b *schemas.Batch, end int64) {
@@ -173,7 +188,7 @@ func (c *scan) cut(proof Offset) *scan {
 	for i, dm := range c.damage {
 		if proof <= dm.missing {
 			out := dm.before
-			out.damage, out.torn = c.damage[:i], true
+			out.damage, out.torn = c.damage[:i], !dm.empty || i+1 < len(c.damage)
 			return &out
 		}
 	}
@@ -189,7 +204,7 @@ func (d *Disk) closeLast(c *scan) error {
 		return err
 	}
 	defer f.Close()
-	if c.torn {
+	if c.end < c.s.size.Load() {
 		if err := d.keepTorn(c, f); err != nil {
 			return err
 		}
@@ -203,6 +218,9 @@ func (d *Disk) closeLast(c *scan) error {
 	c.s.end.Store(c.end)
 	c.s.size.Store(c.end)
 	c.s.newest.Store(c.newest)
+	if len(c.damage) > 0 {
+		return nil // the index of before knows more
+	}
 	if err := c.idx.save(c.s.path); err != nil {
 		d.log.Warn("cannot save the index of a segment; opening will take longer", "segment", c.s.path, "err", err)
 	}

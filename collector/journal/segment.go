@@ -56,9 +56,10 @@ func createSegment(dir string, base Offset, prev schemas.Digest, size int64, now
 	if err != nil {
 		return nil, nil, fmt.Errorf("create segment: %w", err)
 	}
+	path := s.path
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("create segment %s: %w", s.path, err), f.Close(), os.Remove(work))
+			err = errors.Join(fmt.Errorf("create segment %s: %w", path, err), f.Close(), ignoreMissing(os.Remove(work)))
 		}
 	}()
 	if err = durable.Preallocate(f, size); err != nil {
@@ -84,7 +85,10 @@ func createSegment(dir string, base Offset, prev schemas.Digest, size int64, now
 	}
 	s.end.Store(segmentHeader)
 	s.size.Store(size)
-	return s, out, f.Close()
+	if closeErr := f.Close(); closeErr != nil {
+		return nil, nil, errors.Join(closeErr, out.f.Close())
+	}
+	return s, out, nil
 }
 
 func encodeSegmentHeader(base Offset, m marker, now int64, prev schemas.Digest) []byte {
@@ -159,8 +163,9 @@ func newFrameReader(s *segment) (*frameReader, error) {
 func (r *frameReader) close() { r.f.Close() }
 
 // head reads the fixed header at the position. It returns io.EOF where the
-// segment ends.
-func (r *frameReader) head() (frameHead, error) {
+// segment ends, or where frames from limit on begin: those are left by a write
+// that failed, or are of no interest.
+func (r *frameReader) head(limit Offset) (frameHead, error) {
 	end := r.s.end.Load()
 	if r.pos+headFixed > end {
 		return frameHead{}, io.EOF
@@ -174,6 +179,14 @@ func (r *frameReader) head() (frameHead, error) {
 	}
 	if r.pos+int64(h.length) > end {
 		return h, fmt.Errorf("segment %s at byte %d: %w: it goes beyond the end", r.s.path, r.pos, ErrCorrupt)
+	}
+	if h.offset >= limit { // if that is true
+		at := r.pos
+		if _, err := r.table(&h); err != nil {
+			return h, err
+		}
+		r.pos = at
+		return h, io.EOF
 	}
 	return h, nil
 }
@@ -257,7 +270,7 @@ func (r *frameReader) good(at int64) (bool, error) {
 		return false, nil
 	}
 	t := frameReader{s: r.s, f: r.f, pos: at, peek: make([]byte, headFixed)}
-	h, err := t.head()
+	h, err := t.head(noHold)
 	if err == nil {
 		_, err = t.frame(&h)
 	}
