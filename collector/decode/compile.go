@@ -69,17 +69,25 @@ type target struct {
 	list  bool // of list elements the first counts
 }
 
+// slot says what becomes of a value at a wanted path.
+type slot struct {
+	targets []target
+	one     target // the only one
+	text    bool   // there is one, and it takes the text as it is
+	kind    string // of event, where the path feeds fPresent
+}
+
 // program is a mapping compiled.
 type program struct {
 	trie    *jsonscan.Trie
-	targets [][]target // by slot
-	present []string   // kind by slot, of the slots that feed fPresent
+	slots   []slot
+	convert uint64 // fields that are more than text, a bit each
 	rules   [fKind]rule
 	fixed   []int // fields that have a constant
 	bound   []int // fields that only some actions have
 
 	content     bool // identity by content
-	kindConst   string
+	kindConst   kind
 	kindLog     bool
 	kindDefault string
 	kinds       map[string]kind
@@ -124,6 +132,7 @@ func compile(f *file, used []*file) (*program, error) {
 	default:
 		c.fault("identity %q: it is source or content", f.Identity)
 	}
+	c.finish()
 	trie, err := jsonscan.Compile(c.paths)
 	if err != nil {
 		c.errs = append(c.errs, err)
@@ -138,6 +147,33 @@ type compiler struct {
 	paths []string
 	slots map[string]int // by lower-cased path
 	errs  []error
+}
+
+// finish sorts out what is plain text and what is more.
+func (c *compiler) finish() {
+	for f := range c.p.rules {
+		if r := &c.p.rules[f]; texts[f] == 0 || r.tail || len(r.values) > 0 {
+			c.p.convert |= 1 << f
+		}
+	}
+	for i := range c.p.slots {
+		if s := &c.p.slots[i]; len(s.targets) == 1 {
+			s.one = s.targets[0]
+			s.text = s.one.field < fKind && c.p.convert&(1<<s.one.field) == 0
+		}
+	}
+	// A field fed by a slot that feeds others too is assigned with them.
+	for _, s := range c.p.slots {
+		for _, t := range s.targets {
+			if !s.text && t.field < fKind {
+				c.p.convert |= 1 << t.field
+			}
+		}
+	}
+	for i := range c.p.slots {
+		s := &c.p.slots[i]
+		s.text = s.text && c.p.convert&(1<<s.one.field) == 0
+	}
 }
 
 func (c *compiler) fault(format string, args ...any) {
@@ -231,27 +267,26 @@ func (c *compiler) add(field int, paths []string) {
 
 func (c *compiler) feed(path string, t target) int {
 	low := strings.ToLower(path)
-	slot, ok := c.slots[low]
+	at, ok := c.slots[low]
 	if !ok {
-		slot = len(c.paths)
-		c.slots[low] = slot
+		at = len(c.paths)
+		c.slots[low] = at
 		c.paths = append(c.paths, path)
-		c.p.targets = append(c.p.targets, nil)
-		c.p.present = append(c.p.present, "")
+		c.p.slots = append(c.p.slots, slot{})
 	}
 	// A path that is reached twice (below two roots) keeps its first place.
-	for _, have := range c.p.targets[slot] {
+	for _, have := range c.p.slots[at].targets {
 		if have.field == t.field {
-			return slot
+			return at
 		}
 	}
-	c.p.targets[slot] = append(c.p.targets[slot], t)
-	return slot
+	c.p.slots[at].targets = append(c.p.slots[at].targets, t)
+	return at
 }
 
 func (c *compiler) kind(f *file) {
 	k := f.Kind
-	c.p.kindConst, c.p.kindLog = k.Const, k.Log
+	c.p.kindLog = k.Log
 	if c.p.kindDefault = k.Default; k.Default == "" {
 		c.p.kindDefault = "event"
 	}
@@ -260,14 +295,18 @@ func (c *compiler) kind(f *file) {
 		name = strings.ToLower(name)
 		c.p.kinds[name] = kind{name: name, action: v.Action, access: c.access("kind.known."+name, v.Access)}
 	}
+	if k.Const != "" {
+		c.p.kindConst = c.p.kinds[strings.ToLower(k.Const)]
+		c.p.kindConst.name = k.Const
+	}
 	for _, path := range sortedKeys(k.Present) {
 		for i, root := range c.roots {
 			full := path
 			if root != "" {
 				full = root + "." + path
 			}
-			slot := c.feed(full, target{field: fPresent, prio: uint8(i)})
-			c.p.present[slot] = strings.ToLower(k.Present[path])
+			at := c.feed(full, target{field: fPresent, prio: uint8(i)})
+			c.p.slots[at].kind = strings.ToLower(k.Present[path])
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
@@ -38,14 +39,11 @@ const cacheSize = 1024
 
 // fill makes an event of the values that the scan of data found.
 func (r *reader) fill(ev *schemas.Event, data []byte) {
-	r.choose(data)
 	r.logn, r.when, r.got = "", unusable, notes(r.scan.Notes)
-	for set := r.set; set != 0; set &= set - 1 {
+	r.choose(ev, data)
+	for set := r.set & r.p.convert; set != 0; set &= set - 1 {
 		f := bits.TrailingZeros64(set)
-		h := r.scan.Hits[r.at[f]]
-		if f < len(r.p.rules) {
-			r.field(ev, data, f, h)
-		}
+		r.field(ev, data, f, &r.scan.Hits[r.at[f]])
 	}
 	for _, f := range r.p.fixed {
 		if r.set&(1<<f) == 0 {
@@ -64,51 +62,75 @@ func (r *reader) fill(ev *schemas.Event, data []byte) {
 
 // choose decides for each field which of the values found it takes: the one
 // whose path stands first in the mapping; of one path the last, as most JSON
-// readers do, but of list elements the first.
-func (r *reader) choose(data []byte) {
+// readers do, but of list elements the first. Plain text is assigned at once.
+func (r *reader) choose(ev *schemas.Event, data []byte) {
 	r.set, r.rank, r.text, r.out = 0, -1, "", schemas.OutcomeUnknown
-	for i, h := range r.scan.Hits {
+	for i := range r.scan.Hits {
+		h := &r.scan.Hits[i]
 		if h.Kind == jsonscan.Null || (h.Kind == jsonscan.String && h.Start == h.End) {
 			continue
 		}
-		for _, t := range r.p.targets[h.Slot] {
-			if h.Kind >= jsonscan.Object && (h.Kind == jsonscan.Array || t.field < fPresent || t.field == fOutcome || t.field == fCode) {
+		s := &r.p.slots[h.Slot]
+		if s.text && h.Kind < jsonscan.Object {
+			if r.prefer(s.one) {
+				*textOf(ev, s.one.field) = r.string(data, h)
+			}
+			continue
+		}
+		for _, t := range s.targets {
+			if !fits(h.Kind, t.field) || (t.field == fOutcome && !r.worse(data, h, t)) {
 				continue
 			}
-			if h.Kind != jsonscan.Object && t.field == fPresent {
-				continue
+			if t.field == fOutcome || r.prefer(t) {
+				r.set |= 1 << t.field
+				r.prio[t.field], r.at[t.field] = t.prio, uint32(i)
 			}
-			bit := uint64(1) << t.field
-			if r.set&bit != 0 {
-				if have := r.prio[t.field]; t.prio > have || (t.prio == have && t.list && t.field != fOutcome) {
-					continue
-				}
-			}
-			if t.field == fOutcome && !r.worse(data, h, t) {
-				continue
-			}
-			r.set |= bit
-			r.prio[t.field], r.at[t.field] = t.prio, uint32(i)
 		}
 	}
+}
+
+// prefer reports whether a value counts instead of the one found so far, and
+// notes that it does.
+func (r *reader) prefer(t target) bool {
+	bit := uint64(1) << t.field
+	if r.set&bit != 0 {
+		if have := r.prio[t.field]; t.prio > have || (t.prio == have && t.list) {
+			return false
+		}
+	}
+	r.set |= bit
+	r.prio[t.field] = t.prio
+	return true
+}
+
+// fits reports whether a field takes values of that kind: an object tells the
+// kind of an event or that there was an error, a list nothing.
+func fits(k jsonscan.Kind, field uint8) bool {
+	if k == jsonscan.Object {
+		return field == fPresent || field == fError
+	}
+	return k != jsonscan.Array && field != fPresent
 }
 
 // ranks order outcomes from harmless to grave.
 var ranks = [...]int{schemas.OutcomeOK: 1, schemas.OutcomeUnknown: 2, schemas.OutcomeCancelled: 3, schemas.OutcomeError: 4, schemas.OutcomeDenied: 5}
 
 // worse reports whether an outcome counts instead of the one found so far.
-func (r *reader) worse(data []byte, h jsonscan.Hit, t target) bool {
+func (r *reader) worse(data []byte, h *jsonscan.Hit, t target) bool {
 	text := r.string(data, h)
 	out := r.p.outcomes[string(r.lower(text))]
-	if r.set&(1<<fOutcome) != 0 && t.list && t.prio == r.prio[fOutcome] && ranks[out] <= r.rank {
-		return false
+	if r.set&(1<<fOutcome) != 0 {
+		have := r.prio[fOutcome]
+		if t.prio > have || (t.prio == have && t.list && ranks[out] <= r.rank) {
+			return false
+		}
 	}
 	r.rank, r.text, r.out = ranks[out], text, out
 	return true
 }
 
 // field converts what was found and assigns it.
-func (r *reader) field(ev *schemas.Event, data []byte, f int, h jsonscan.Hit) {
+func (r *reader) field(ev *schemas.Event, data []byte, f int, h *jsonscan.Hit) {
 	rule := &r.p.rules[f]
 	text := r.string(data, h)
 	switch f {
@@ -140,50 +162,10 @@ func (r *reader) field(ev *schemas.Event, data []byte, f int, h jsonscan.Hit) {
 // assign sets a field that is made of text.
 func (r *reader) assign(ev *schemas.Event, f int, s string) {
 	switch f {
-	case fSourceID:
-		ev.SourceID = s
 	case fLog:
 		r.logn = s
-	case fActor:
-		ev.Actor = s
-	case fActorEmail:
-		ev.ActorEmail = s
-	case fActorType:
-		ev.ActorType = s
-	case fDepartment:
-		ev.Department = s
-	case fAgent:
-		ev.Agent = s
-	case fName:
-		ev.Name = s
-	case fOwner:
-		ev.Owner = s
-	case fSubscription:
-		ev.Subscription = s
-	case fRun:
-		ev.Run = s
-	case fSession:
-		ev.Session = s
-	case fTrace:
-		ev.Trace = s
-	case fSpan:
-		ev.Span = s
-	case fAction:
-		ev.Action = s
-	case fSourceAction:
-		ev.SourceAction = s
 	case fEndpoint:
 		ev.Endpoint = cutPath(s)
-	case fMethod:
-		ev.Method = s
-	case fTool:
-		ev.Tool = s
-	case fTarget:
-		ev.Target = s
-	case fIP:
-		ev.IP = s
-	case fUserAgent:
-		ev.UserAgent = s
 	case fInitiator:
 		ev.Initiator, _ = schemas.ParseInitiator(s)
 	case fAccess:
@@ -194,7 +176,28 @@ func (r *reader) assign(ev *schemas.Event, f int, s string) {
 		if tri(s) == schemas.TriYes {
 			r.got |= schemas.FlagScrubbed
 		}
+	default:
+		*textOf(ev, uint8(f)) = s
 	}
+}
+
+// texts has the places of the fields that take text as it is.
+var texts = [nFields]uintptr{
+	fSourceID: unsafe.Offsetof(schemas.Event{}.SourceID), fActor: unsafe.Offsetof(schemas.Event{}.Actor),
+	fActorEmail: unsafe.Offsetof(schemas.Event{}.ActorEmail), fActorType: unsafe.Offsetof(schemas.Event{}.ActorType),
+	fDepartment: unsafe.Offsetof(schemas.Event{}.Department), fAgent: unsafe.Offsetof(schemas.Event{}.Agent),
+	fName: unsafe.Offsetof(schemas.Event{}.Name), fOwner: unsafe.Offsetof(schemas.Event{}.Owner),
+	fSubscription: unsafe.Offsetof(schemas.Event{}.Subscription), fRun: unsafe.Offsetof(schemas.Event{}.Run),
+	fSession: unsafe.Offsetof(schemas.Event{}.Session), fTrace: unsafe.Offsetof(schemas.Event{}.Trace),
+	fSpan: unsafe.Offsetof(schemas.Event{}.Span), fAction: unsafe.Offsetof(schemas.Event{}.Action),
+	fSourceAction: unsafe.Offsetof(schemas.Event{}.SourceAction), fMethod: unsafe.Offsetof(schemas.Event{}.Method),
+	fTool: unsafe.Offsetof(schemas.Event{}.Tool), fTarget: unsafe.Offsetof(schemas.Event{}.Target),
+	fIP: unsafe.Offsetof(schemas.Event{}.IP), fUserAgent: unsafe.Offsetof(schemas.Event{}.UserAgent),
+}
+
+// textOf returns the place of a field that has one in texts.
+func textOf(ev *schemas.Event, field uint8) *string {
+	return (*string)(unsafe.Add(unsafe.Pointer(ev), texts[field]))
 }
 
 func tri(s string) schemas.Tri {
@@ -216,11 +219,11 @@ func (r *reader) time(ev *schemas.Event, data []byte, text string) {
 	}
 	best := uint8(math.MaxUint8)
 	for _, h := range r.scan.Hits {
-		for _, t := range r.p.targets[h.Slot] {
+		for _, t := range r.p.slots[h.Slot].targets {
 			if t.field != fTime || t.prio >= best || h.Kind < jsonscan.Number || h.Kind > jsonscan.String {
 				continue
 			}
-			if v, how := parseTime(r.string(data, h), unit); how != unusable {
+			if v, how := parseTime(r.string(data, &h), unit); how != unusable {
 				best, ev.Time, r.when = t.prio, v, how
 			}
 		}
@@ -246,31 +249,30 @@ func (r *reader) status(ev *schemas.Event, text string) {
 func (r *reader) kind(ev *schemas.Event, data []byte) {
 	p, name := r.p, ""
 	switch {
-	case p.kindConst != "":
-		name = p.kindConst
+	case p.kindConst.name != "":
+		r.known(ev, p.kindConst)
+		return
 	case p.kindLog:
 		name = r.b.Log
 	case r.set&(1<<fKind) != 0:
-		name = r.string(data, r.scan.Hits[r.at[fKind]])
+		name = r.string(data, &r.scan.Hits[r.at[fKind]])
 	case r.set&(1<<fPresent) != 0:
-		name = p.present[r.scan.Hits[r.at[fPresent]].Slot]
+		name = p.slots[r.scan.Hits[r.at[fPresent]].Slot].kind
 	}
 	if name == "" || len(name) > 64 {
 		name = p.kindDefault
 	}
 	k, ok := p.kinds[string(r.lower(name))]
-	switch {
-	case ok:
-		ev.Kind = k.name
-	case name == p.kindConst:
-		ev.Kind = name
-	default:
-		ev.Kind = strings.ToLower(name)
+	if !ok {
+		k.name = strings.ToLower(name)
 		r.got |= schemas.FlagUnknownKind
 	}
-	if ev.Action == "" {
-		ev.Action = k.action
-	}
+	r.known(ev, k)
+}
+
+func (r *reader) known(ev *schemas.Event, k kind) {
+	ev.Kind = k.name
+	fallBack(&ev.Action, k.action)
 	if ev.Access == schemas.AccessUnknown {
 		ev.Access = k.access
 	}
@@ -355,10 +357,10 @@ func (r *reader) tool(name string) schemas.Access {
 func (r *reader) outcome(ev *schemas.Event, data []byte) {
 	code, failure, failed := "", "", r.set&(1<<fError) != 0
 	if r.set&(1<<fCode) != 0 {
-		code = r.string(data, r.scan.Hits[r.at[fCode]])
+		code = r.string(data, &r.scan.Hits[r.at[fCode]])
 	}
 	if failed {
-		switch h := r.scan.Hits[r.at[fError]]; h.Kind {
+		switch h := &r.scan.Hits[r.at[fError]]; h.Kind {
 		case jsonscan.String, jsonscan.Number:
 			failure = r.string(data, h)
 		case jsonscan.False:
@@ -429,10 +431,14 @@ func (p *program) status(code int32) (schemas.Outcome, schemas.Denial) {
 
 // string returns the text of a value: a view into the data, or into the arena
 // if it had to be unescaped.
-func (r *reader) string(data []byte, h jsonscan.Hit) string {
-	if !h.Escaped {
-		return jsonscan.View(data[h.Start:h.End])
+func (r *reader) string(data []byte, h *jsonscan.Hit) string {
+	if h.Escaped {
+		return r.unescape(data, h)
 	}
+	return jsonscan.View(data[h.Start:h.End])
+}
+
+func (r *reader) unescape(data []byte, h *jsonscan.Hit) string {
 	if n := int(h.End-h.Start) * 3; cap(r.arena)-len(r.arena) < n {
 		r.arena = make([]byte, 0, max(n, 4096))
 	}
@@ -470,7 +476,10 @@ func cutPath(s string) string {
 			}
 		}
 	}
-	if i := strings.IndexAny(s, "?#"); i >= 0 {
+	if i := strings.IndexByte(s, '?'); i >= 0 {
+		s = s[:i]
+	}
+	if i := strings.IndexByte(s, '#'); i >= 0 {
 		s = s[:i]
 	}
 	return s

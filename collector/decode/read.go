@@ -142,12 +142,21 @@ func base(ev *schemas.Event, b *schemas.Batch, i int) {
 // farFuture is how far a time may lie ahead of its receipt without a flag.
 const farFuture = int64(5 * 60 * 1e9)
 
+// grow adds an empty event. The memory behind the slice is fresh.
+func grow(b *schemas.Batch) *schemas.Event {
+	if n := len(b.Events); n < cap(b.Events) {
+		b.Events = b.Events[:n+1]
+	} else {
+		b.Events = append(b.Events, schemas.Event{})
+	}
+	return &b.Events[len(b.Events)-1]
+}
+
 // accept adds the record that the scan has just read.
 func (c *cutter) accept(start, end int) {
 	b := c.b
 	raw := b.Body[start:end:end]
-	b.Events = append(b.Events, schemas.Event{})
-	ev := &b.Events[len(b.Events)-1]
+	ev := grow(b)
 	base(ev, b, len(b.Records))
 	ev.Raw, ev.Digest = raw, sha256.Sum256(raw)
 	c.fill(ev, b.Body)
@@ -174,8 +183,7 @@ func (c *cutter) accept(start, end int) {
 func (c *cutter) reject(start, end int, code, reason string) {
 	b := c.b
 	raw := b.Body[start:end:end]
-	b.Events = append(b.Events, schemas.Event{})
-	ev := &b.Events[len(b.Events)-1]
+	ev := grow(b)
 	base(ev, b, len(b.Records))
 	ev.Raw, ev.Digest, ev.Flags = raw, sha256.Sum256(raw), schemas.FlagRejected
 	ev.ID = c.identity(ev, nil, uint32(start))
