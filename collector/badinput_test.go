@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -21,7 +20,7 @@ import (
 // disk opens a real journal in a folder of the test.
 func disk(t testing.TB) *journal.Disk {
 	t.Helper()
-	set, err := decode.Open("")
+	set, err := mappings()
 	if err != nil {
 		t.Fatal(err)
 	}

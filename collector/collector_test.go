@@ -112,9 +112,12 @@ func open(t testing.TB, kind, fields string, appendTo collector.AppendFunc) coll
 	return s
 }
 
+// mappings are the shipped ones, compiled once.
+var mappings = sync.OnceValues(func() (*decode.Set, error) { return decode.Open("") })
+
 func openIn(t testing.TB, dir, kind, fields string, appendTo collector.AppendFunc) (collector.Source, error) {
 	t.Helper()
-	set, err := decode.Open("")
+	set, err := mappings()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package collector_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -475,29 +474,4 @@ func TestFileConfigFaults(t *testing.T) {
 	if _, err := openIn(t, dir, "file", "path: a", (&memory{}).Append); err == nil || !strings.Contains(err.Error(), "remove it") {
 		t.Errorf("broken state: %v", err)
 	}
-}
-
-func FuzzFile(f *testing.F) {
-	f.Add([]byte(plains(0, 5)))
-	f.Add([]byte("[" + plain(0) + "," + plain(1) + "]"))
-	f.Add([]byte("{\n \"a\": 1\n}\n{\n}\n"))
-	f.Add(zipped(f, plains(0, 5)))
-	f.Add(zipped(f, plains(0, 5))[:40])
-	f.Add(zstandard(f, plains(0, 5)))
-	f.Add(bytes.Repeat([]byte("x"), 3000))
-	f.Fuzz(func(t *testing.T, content []byte) {
-		dir := t.TempDir()
-		write(t, filepath.Join(dir, "in"), string(content))
-		write(t, filepath.Join(dir, "on"), plain(7)+"\n")
-		j := &memory{}
-		run(t, dir, once(filepath.Join(dir, "*n"), "batch: 1KiB", "max_record: 1KiB"), j.Append)
-		until(t, "the file beside it", func() bool {
-			for _, r := range j.accepted() {
-				if r == plain(7) {
-					return true
-				}
-			}
-			return false
-		})
-	})
 }

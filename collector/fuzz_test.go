@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -22,9 +23,11 @@ func FuzzIntake(f *testing.F) {
 	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, 0x58}, "zstd")
 	f.Add([]byte(" "), "br")
 	p := &auth.Principal{Name: "fuzz", Tenant: "acme", Roles: []auth.Role{auth.RoleIngest}}
+	var j *memory
+	s := open(f, "audit", "max_body: 1MiB", func(ctx context.Context, b *schemas.Batch) (uint64, error) { return j.Append(ctx, b) })
+	h := s.(collector.HTTPSource).Routes()["POST /v1/audit"]
 	f.Fuzz(func(t *testing.T, body []byte, coding string) {
-		j := &memory{}
-		h := open(t, "audit", "max_body: 1MiB", j.Append).(collector.HTTPSource).Routes()["POST /v1/audit"]
+		j = &memory{}
 		r := httptest.NewRequest("POST", "/v1/audit", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header["Content-Encoding"] = []string{coding}

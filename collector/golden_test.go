@@ -16,7 +16,6 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/agentrail/agentrail/collector"
-	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -54,7 +53,7 @@ func TestGolden(t *testing.T) {
 // golden sends the input and returns the answer and the events.
 func golden(t *testing.T, kind, name string, input []byte) (status string, answer, events []byte) {
 	t.Helper()
-	set, err := decode.Open("")
+	set, err := mappings()
 	if err != nil {
 		t.Fatal(err)
 	}
