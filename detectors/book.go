@@ -75,8 +75,12 @@ func (b *book) raise(d decision, a schemas.Alert) {
 		if d.ev == nil {
 			d.clock = x.val.clock
 		}
-		b.again(x.val, d, a)
-		return
+		if a.LastSeen.UnixNano() < saturatingAdd(x.val.touched, x.val.quiet) {
+			b.again(x.val, d, a)
+			return
+		}
+		// The clock is about to jump past the old episode's end.
+		b.close(x.val)
 	}
 	if a.Transition == schemas.TransitionUpdate || a.Transition == transitionFold {
 		return
@@ -163,7 +167,10 @@ func (b *book) again(ep *episode, d decision, a schemas.Alert) {
 	}
 	a.Transition = was.Transition
 	ep.alert = a
-	ep.touched = max(ep.touched, a.LastSeen.UnixNano(), mark)
+	ep.touched = max(ep.touched, a.LastSeen.UnixNano())
+	if d.ev != nil { // late evidence keeps the alert open for as long as any other
+		ep.touched = max(ep.touched, mark)
+	}
 	if worse {
 		b.tell(ep, schemas.TransitionUpdate, true)
 	}
@@ -232,7 +239,7 @@ func (b *book) advance() {
 				kept = append(kept, ep)
 				continue
 			}
-			b.resolve(ep, fmt.Sprintf("Quiet for %s after %d events.", time.Duration(ep.quiet), ep.alert.Count))
+			b.resolve(ep, "")
 			b.open.remove(b.open.peek(ep.key))
 		}
 		clear(c.open[len(kept):])
@@ -241,7 +248,17 @@ func (b *book) advance() {
 	b.m.Open.Set(float64(b.open.len()))
 }
 
+// close resolves an episode and forgets it.
+func (b *book) close(ep *episode) {
+	b.resolve(ep, "")
+	b.open.remove(b.open.peek(ep.key))
+	b.forget(ep)
+}
+
 func (b *book) resolve(ep *episode, why string) {
+	if why == "" {
+		why = fmt.Sprintf("Quiet for %s after %d events.", short(time.Duration(ep.quiet)), ep.alert.Count)
+	}
 	ep.alert.Reason = why + " It was: " + ep.alert.Reason
 	b.tell(ep, schemas.TransitionResolve, false)
 }

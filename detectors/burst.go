@@ -31,7 +31,7 @@ type burst struct {
 
 	scopes   scopes
 	keys     *table[burstKey, subject]
-	episodes *table[entityKey, ongoing]
+	episodes *episodes
 	history  *burst // learns from imported history; nil in the history lane
 	flushed  int64  // slot at which Advance last told of growing episodes
 }
@@ -92,7 +92,7 @@ func openBurst(c plug.Config, d Deps) (Detector, error) {
 		m.Evicted.WithLabelValues("burst").Inc()
 		b.countLearning(&x.val, -1)
 	})
-	b.episodes = newTable(d.MaxKeys, func(*entry[entityKey, ongoing]) { m.Evicted.WithLabelValues("burst_episodes").Inc() })
+	b.episodes = newEpisodes(d.MaxKeys, "burst_episodes", m)
 	return b, nil
 }
 
@@ -120,7 +120,8 @@ type burstKey struct {
 // subject is what is kept per key, some 500 bytes.
 type subject struct {
 	window
-	stretch               int64 // window-long stretch of time that is being learned
+	episode               *entry[entityKey, ongoing] // last known; may be over
+	stretch               int64                      // window-long stretch of time that is being learned
 	calls, writes         usual
 	callHabit, writeHabit *habit
 	callLimit, writeLimit uint32
@@ -371,6 +372,7 @@ func (b *burst) Advance(watermark time.Time, raise func(schemas.Alert)) {
 	b.episodes.oldest(func(x *entry[entityKey, ongoing]) {
 		x.val.flush(transitionFold, raise)
 		if mark >= x.val.until {
+			x.val.until = over
 			b.episodes.remove(x)
 		}
 	})

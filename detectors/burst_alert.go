@@ -26,22 +26,22 @@ import (
 // judge looks at the keys that reached a limit.
 func (b *burst) judge(h *hit, raise func(schemas.Alert)) {
 	for k, x := range h.keys {
-		if x == nil || !over(h.count[k], x.val.callLimit, x.val.writeLimit) {
+		if x == nil || !reached(h.count[k], x.val.callLimit, x.val.writeLimit) {
 			continue
 		}
-		if o := b.ongoing(h, x.key); o != nil {
+		if o := b.ongoing(h, x); o != nil {
 			b.grow(o, h, k, raise)
 			continue
 		}
 		calls, writes := b.allowance(h, x)
-		if !over(h.count[k], calls, writes) || b.folded(h, k) {
+		if !reached(h.count[k], calls, writes) || b.folded(h, k) {
 			continue
 		}
 		b.start(h, k, b.named(h, k), calls, writes, raise)
 	}
 }
 
-func over(c counted, calls, writes uint32) bool {
+func reached(c counted, calls, writes uint32) bool {
 	return c.writes >= writes || c.calls >= calls
 }
 
@@ -51,12 +51,8 @@ func (b *burst) entity(scope uint32, k subjectKind, id string) entityKey {
 }
 
 // ongoing returns the open episode of the key's subject, or nil.
-func (b *burst) ongoing(h *hit, k burstKey) *ongoing {
-	x := b.episodes.use(b.entity(k.scope, k.kind, k.id))
-	if x == nil || eventTime(h.ev) >= x.val.until {
-		return nil
-	}
-	return &x.val
+func (b *burst) ongoing(h *hit, x *entry[burstKey, subject]) *ongoing {
+	return b.episodes.current(&x.val.episode, eventTime(h.ev), func() entityKey { return b.entity(x.key.scope, x.key.kind, x.key.id) })
 }
 
 func (b *burst) grow(o *ongoing, h *hit, k int, raise func(schemas.Alert)) {
@@ -65,16 +61,13 @@ func (b *burst) grow(o *ongoing, h *hit, k int, raise func(schemas.Alert)) {
 	}
 	c := h.count[k]
 	observed := float64(c.calls)
-	if o.alert.Threshold > 0 && h.writesCount(o) {
+	if o.writes {
 		observed = float64(c.writes)
 	}
 	if o.note(h.ev, observed, h.slot, int64(b.cfg.Quiet)) {
 		o.flush("", raise)
 	}
 }
-
-// writesCount reports whether the episode counts writes.
-func (h *hit) writesCount(o *ongoing) bool { return strings.Contains(o.tail, "writes") }
 
 // allowance returns the limits that hold at this moment: the key's own, what is
 // usual at this hour of the week or every day at this hour, and what the config
@@ -97,23 +90,28 @@ func (b *burst) allowance(h *hit, x *entry[burstKey, subject]) (calls, writes ui
 	return calls, writes
 }
 
-// folded reports whether another alert holds the same calls.
+// folded reports whether other alerts hold the same calls: those of the agents
+// or actors of this call and of the majority of the window.
 func (b *burst) folded(h *hit, k int) bool {
-	kind := subjectKind(k)
+	kind, s := subjectKind(k), &h.keys[k].val
+	calls, writes := s.allSum, s.someSum
+	held := false
 	for holder := ofAgent; holder < kind; holder++ {
-		x := h.keys[holder]
-		if x == nil || b.ongoing(h, x.key) == nil {
-			continue
+		main := s.votes[holder].id
+		if x := h.keys[holder]; x != nil && b.ongoing(h, x) != nil {
+			if h.count[k].late || x.key.id == main {
+				return true
+			}
+			held = true
+			calls, writes = less(calls, x.val.allSum), less(writes, x.val.someSum)
 		}
-		s := &h.keys[k].val
-		if h.count[k].late || s.votes[holder].id == x.key.id {
-			return true
-		}
-		if kind == ofTool && less(s.allSum, x.val.allSum) < s.callLimit && less(s.someSum, x.val.someSum) < s.writeLimit {
-			return true
+		key := h.keys[k].key
+		if x := b.keys.peek(burstKey{key.scope, holder, key.background, main}); x != nil && x != h.keys[holder] && b.ongoing(h, x) != nil {
+			held = true
+			calls, writes = less(calls, x.val.allSum), less(writes, x.val.someSum)
 		}
 	}
-	return false
+	return held && calls < s.callLimit && writes < s.writeLimit
 }
 
 func less(a, b uint32) uint32 { return a - min(a, b) }
@@ -162,7 +160,7 @@ func (b *burst) start(h *hit, k int, as subjectKind, calls, writes uint32, raise
 	}
 	x.val = ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(t, int64(b.cfg.Quiet))}
 	o := &x.val
-	o.settled = h.origin.recorded
+	o.settled, o.writes = h.origin.recorded, h.count[k].writes >= writes
 	o.alert, o.tail = b.alert(h, k, as, calls, writes)
 	o.alert.Reason, o.told = o.reason(), o.alert.Observed
 	raise(o.alert)

@@ -35,7 +35,8 @@ type denial struct {
 
 	scopes   scopes
 	keys     *table[denialKey, share]
-	episodes *table[entityKey, ongoing]
+	tenants  []tenantShares // by scope
+	episodes *episodes
 	flushed  int64
 	history  *denial // learns from imported history; nil in the history lane
 }
@@ -89,7 +90,7 @@ func openDenial(c plug.Config, d Deps) (Detector, error) {
 		m.Evicted.WithLabelValues("denial").Inc()
 		n.countLearning(&x.val, -1)
 	})
-	n.episodes = newTable(d.MaxKeys, func(*entry[entityKey, ongoing]) { m.Evicted.WithLabelValues("denial_episodes").Inc() })
+	n.episodes = newEpisodes(d.MaxKeys, "denial_episodes", m)
 	return n, nil
 }
 
@@ -104,9 +105,13 @@ type denialKey struct {
 
 const ofTenant = uint8(subjectKinds)
 
+// tenantShares are the counts of a tenant's other refusals, by kind.
+type tenantShares [refusedSpend + 1]entry[denialKey, share]
+
 // share is what is kept per key, some 350 bytes.
 type share struct {
 	window
+	episode *entry[entityKey, ongoing] // last known; may be over
 	stretch int64
 	calls   uint32 // of the running stretch
 	denied  uint32
@@ -124,13 +129,12 @@ func (n *denial) Inherit(history Detector) { n.history, _ = history.(*denial) }
 
 // denialHit is one call and the keys it counts for.
 type denialHit struct {
-	ev     *schemas.Event
-	kind   refused
-	slot   int64
-	scope  uint32
-	agent  *entry[denialKey, share]
-	actor  *entry[denialKey, share]
-	tenant *entry[denialKey, share]
+	ev    *schemas.Event
+	kind  refused
+	slot  int64
+	scope uint32
+	agent *entry[denialKey, share]
+	actor *entry[denialKey, share]
 }
 
 // Observe counts a call.
@@ -141,6 +145,9 @@ func (n *denial) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 	h := denialHit{ev: ev, kind: refusal(ev), slot: floorDiv(eventTime(ev), n.span), scope: n.scopes.of(ev)}
 	if h.kind == refusedNot || h.kind == refusedPolicy {
 		n.countPolicy(&h, raise)
+	}
+	for int(h.scope) >= len(n.tenants) {
+		n.addTenant(h.slot)
 	}
 	for kind := refusedAuth; kind <= refusedSpend; kind++ {
 		n.countTenant(&h, kind, raise)
@@ -176,16 +183,15 @@ func (n *denial) countPolicy(h *denialHit, raise func(schemas.Alert)) {
 // held reports whether the refusals of x are mostly those of y, which is in
 // alert: then they are told once, of y.
 func (n *denial) held(h *denialHit, x, y *entry[denialKey, share]) bool {
-	return y != nil && x.val.other.id == y.key.id && n.ongoing(h, x.key) == nil && n.ongoing(h, y.key) != nil
+	return y != nil && x.val.other.id == y.key.id && n.ongoing(h, x) == nil && n.ongoing(h, y) != nil
 }
 
 func (n *denial) countTenant(h *denialHit, kind refused, raise func(schemas.Alert)) {
-	x := n.key(denialKey{h.scope, ofTenant, kind, ""}, h.slot)
+	x := &n.tenants[h.scope][kind]
 	c := n.add(x, h.slot, h.kind == kind)
 	if h.kind != kind {
 		return
 	}
-	h.tenant = x
 	if h.ev.Agent != "" {
 		if x.val.most.id == h.ev.Agent || x.val.most.lead > 0 {
 			x.val.most.cast(h.ev.Agent, x.val.someSum)
@@ -194,6 +200,16 @@ func (n *denial) countTenant(h *denialHit, kind refused, raise func(schemas.Aler
 		}
 	}
 	n.judge(h, x, c, raise)
+}
+
+// addTenant makes the counts of the next scope.
+func (n *denial) addTenant(slot int64) {
+	t := &tenantShares{}
+	for kind := refusedAuth; kind <= refusedSpend; kind++ {
+		t[kind].key = denialKey{scope: uint32(len(n.tenants)), kind: ofTenant, reason: kind}
+		t[kind].val.stretch, t[kind].val.at = floorDiv(slot, windowSlots), slot*n.span
+	}
+	n.tenants = append(n.tenants, *t)
 }
 
 func (n *denial) key(k denialKey, slot int64) *entry[denialKey, share] {
@@ -234,12 +250,7 @@ func (n *denial) add(x *entry[denialKey, share], slot int64, denied bool) counte
 	if now := floorDiv(slot, windowSlots); now > s.stretch {
 		was := s.n
 		s.learn(slot*n.span, n.cfg.Usual)
-		if was < learnedCalls && s.n >= learnedCalls {
-			n.deps.Metrics.Learning.WithLabelValues("denial").Dec()
-		}
-		if was >= learnedCalls && s.n < learnedCalls {
-			n.deps.Metrics.Learning.WithLabelValues("denial").Inc()
-		}
+		n.recountLearning(x.key, was, s.n)
 		s.stretch = now
 	}
 	all, some, late := s.window.add(slot, denied)
@@ -265,13 +276,24 @@ func (s *share) learn(at int64, prior float64) {
 	}
 	expected := s.usual(prior) * float64(s.calls)
 	s.n += float64(s.calls)
-	s.d += min(float64(s.denied), expected+3*math.Sqrt(expected)+1)
+	s.d += min(float64(s.denied), expected+2*math.Sqrt(expected))
 	s.calls, s.denied = 0, 0
 }
 
 // usual is the share of calls that is refused as a rule.
 func (s *share) usual(prior float64) float64 {
 	return max((s.d+prior*priorCalls)/(s.n+priorCalls), leastShare)
+}
+
+func (n *denial) recountLearning(k denialKey, was, is float64) {
+	if k.kind == ofTenant || (was < learnedCalls) == (is < learnedCalls) {
+		return
+	}
+	by := 1.0
+	if is >= learnedCalls {
+		by = -1
+	}
+	n.deps.Metrics.Learning.WithLabelValues("denial").Add(by)
 }
 
 func (n *denial) countLearning(s *share, by float64) {
@@ -322,6 +344,7 @@ func (n *denial) Advance(watermark time.Time, raise func(schemas.Alert)) {
 	n.episodes.oldest(func(x *entry[entityKey, ongoing]) {
 		x.val.flush(transitionFold, raise)
 		if mark >= x.val.until {
+			x.val.until = over
 			n.episodes.remove(x)
 		}
 	})

@@ -31,12 +31,8 @@ func (n *denial) entity(k denialKey) entityKey {
 }
 
 // ongoing returns the open episode of the key, or nil.
-func (n *denial) ongoing(h *denialHit, k denialKey) *ongoing {
-	x := n.episodes.use(n.entity(k))
-	if x == nil || eventTime(h.ev) >= x.val.until {
-		return nil
-	}
-	return &x.val
+func (n *denial) ongoing(h *denialHit, x *entry[denialKey, share]) *ongoing {
+	return n.episodes.current(&x.val.episode, eventTime(h.ev), func() entityKey { return n.entity(x.key) })
 }
 
 // judge decides about one refused call.
@@ -44,7 +40,7 @@ func (n *denial) judge(h *denialHit, x *entry[denialKey, share], c counted, rais
 	if c.writes < n.least(h.kind) {
 		return
 	}
-	if o := n.ongoing(h, x.key); o != nil {
+	if o := n.ongoing(h, x); o != nil {
 		if o.scope == h.scope && o.note(h.ev, float64(c.writes), h.slot, int64(n.cfg.Quiet)) {
 			o.flush("", raise)
 		}
@@ -177,6 +173,11 @@ func (n *denial) Save(e *Encoder) {
 		e.Str(x.key.id)
 		x.val.save(e)
 	})
+	for i := range n.tenants {
+		for kind := refusedAuth; kind <= refusedSpend; kind++ {
+			n.tenants[i][kind].val.save(e)
+		}
+	}
 	saveEpisodes(e, n.episodes)
 }
 
@@ -200,6 +201,13 @@ func (n *denial) Load(d *Decoder) error {
 		x.val.load(d)
 		n.countLearning(&x.val, +1)
 	})
+	for range n.scopes.list {
+		n.addTenant(0)
+		t := &n.tenants[len(n.tenants)-1]
+		for kind := refusedAuth; kind <= refusedSpend; kind++ {
+			t[kind].val.load(d)
+		}
+	}
 	loadEpisodes(d, n.episodes)
 	return d.err
 }

@@ -24,6 +24,7 @@ type ongoing struct {
 	told    float64       // observed at the last raise
 	until   int64         // event time after which it is over
 	settled bool          // what started the run is known
+	writes  bool          // writes are observed, not calls
 }
 
 // note counts one more event of an open episode. It reports whether it is time
@@ -70,12 +71,13 @@ func (o *ongoing) save(e *Encoder) {
 	e.Float(o.told)
 	e.Int(o.until)
 	e.Bool(o.settled)
+	e.Bool(o.writes)
 	e.JSON(o.alert)
 }
 
 func (o *ongoing) load(d *Decoder) {
 	o.tail, o.scope, o.pending, o.slot = d.Str(), uint32(d.Uint()), d.Int(), d.Int()
-	o.told, o.until, o.settled = d.Float(), d.Int(), d.Bool()
+	o.told, o.until, o.settled, o.writes = d.Float(), d.Int(), d.Bool(), d.Bool()
 	d.JSON(&o.alert)
 }
 
@@ -90,10 +92,37 @@ func saveEntity(e *Encoder, k entityKey) {
 
 func loadEntity(d *Decoder) entityKey { return entityKey{d.Str(), d.Str(), d.Str(), d.Str()} }
 
-func saveEpisodes(e *Encoder, t *table[entityKey, ongoing]) {
-	saveTable(e, t, func(e *Encoder, x *entry[entityKey, ongoing]) { saveEntity(e, x.key); x.val.save(e) })
+// over is the time until which an episode lasts that was forgotten.
+const over = int64(-1 << 63)
+
+// episodes are the alerts that a detector keeps an eye on.
+type episodes struct{ *table[entityKey, ongoing] }
+
+func newEpisodes(maxKeys int, name string, m *Metrics) *episodes {
+	return &episodes{newTable(maxKeys, func(x *entry[entityKey, ongoing]) {
+		x.val.until = over
+		m.Evicted.WithLabelValues(name).Inc()
+	})}
 }
 
-func loadEpisodes(d *Decoder, t *table[entityKey, ongoing]) {
-	loadTable(d, t, loadEntity, func(d *Decoder, x *entry[entityKey, ongoing]) { x.val.load(d) })
+// current returns the episode that is open at that time, or nil. known saves
+// the look-up while an episode lasts.
+func (e *episodes) current(known **entry[entityKey, ongoing], at int64, key func() entityKey) *ongoing {
+	x := *known
+	if x == nil || x.val.until == over {
+		x = e.use(key())
+		*known = x
+	}
+	if x == nil || at >= x.val.until {
+		return nil
+	}
+	return &x.val
+}
+
+func saveEpisodes(e *Encoder, t *episodes) {
+	saveTable(e, t.table, func(e *Encoder, x *entry[entityKey, ongoing]) { saveEntity(e, x.key); x.val.save(e) })
+}
+
+func loadEpisodes(d *Decoder, t *episodes) {
+	loadTable(d, t.table, loadEntity, func(d *Decoder, x *entry[entityKey, ongoing]) { x.val.load(d) })
 }
