@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,9 @@ import (
 type config struct {
 	// Version of the file's format. Mandatory; 1.
 	Version int `yaml:"version"`
-	// Data is the one folder that everything lies in. Default: ./data.
+	// Data is the one folder that everything lies in. Default: data. Relative
+	// paths here and under auth, evidence and mappings are taken from the
+	// config's folder.
 	Data string `yaml:"data"`
 	// Listen is the address of the server. Default: 127.0.0.1:7680.
 	Listen    string         `yaml:"listen"`
@@ -90,7 +93,6 @@ type storeConfig struct {
 func defaultConfig() *config {
 	yes := true
 	return &config{
-		Data:   "data",
 		Listen: "127.0.0.1:7680",
 		Auth:   authConfig{Tenant: "default"},
 		Log:    logConfig{Level: "info", Format: "json"},
@@ -156,13 +158,17 @@ func (c *config) merge(path string) error {
 	return nil
 }
 
-// settle fills the defaults that depend on where the file lies.
+// settle fills the defaults and resolves the paths that depend on where the
+// file lies.
 func (c *config) settle(dir string) {
-	if c.Auth.Tokens == "" {
-		c.Auth.Tokens = filepath.Join(dir, "tokens.yaml")
-	}
-	if c.Evidence.Key == "" {
-		c.Evidence.Key = filepath.Join(dir, "head.key")
+	for _, p := range []struct {
+		path *string
+		def  string
+	}{{&c.Data, "data"}, {&c.Auth.Tokens, "tokens.yaml"}, {&c.Evidence.Key, "head.key"}} {
+		*p.path = cmp.Or(*p.path, p.def)
+		if !filepath.IsAbs(*p.path) {
+			*p.path = filepath.Join(dir, *p.path)
+		}
 	}
 	if !c.given.sources {
 		c.Sources = must(plugList("workflowrun", "audit"))
