@@ -67,7 +67,7 @@ func loadFileState(path string) (*fileState, error) {
 	s := &fileState{path: path, byKey: map[fileKey]*place{}}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, durable.Mkdir(filepath.Dir(path))
+		return s, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read state of files: %w", err)
@@ -154,6 +154,11 @@ func (s *fileState) save(t time.Time, now bool) error {
 	text, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("encode state of files: %w", err)
+	}
+	if s.at.IsZero() {
+		if err := durable.Mkdir(filepath.Dir(s.path)); err != nil {
+			return fmt.Errorf("make folder for state of files: %w", err)
+		}
 	}
 	err = durable.WriteFile(s.path, func(w io.Writer) error {
 		_, err := w.Write(text)
