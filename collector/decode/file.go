@@ -71,7 +71,7 @@ type field struct {
 	Values values   `yaml:"values"`
 	As     string   `yaml:"as"`
 	Unit   string   `yaml:"unit"`
-	When   string   `yaml:"when"`
+	When   []string `yaml:"when"`
 }
 
 // UnmarshalYAML takes the long form, and a list of paths as the short one.
