@@ -2,8 +2,13 @@ package journal_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -103,6 +108,85 @@ func benchmarkAppend(b *testing.B, appenders int) {
 	events := float64(b.N * len(batches[0].Records))
 	b.ReportMetric(float64((cpu()-before).Nanoseconds())/events, "cpu-ns/event")
 	b.ReportMetric(events/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkOpen opens a journal as kill -9 leaves it and appends to it. Its size
+// is 1 GiB, or as many as JOURNAL_BENCH_GIB says.
+func BenchmarkOpen(b *testing.B) {
+	gib := 1
+	if s := os.Getenv("JOURNAL_BENCH_GIB"); s != "" {
+		if _, err := fmt.Sscan(s, &gib); err != nil {
+			b.Fatal(err)
+		}
+	}
+	o := journal.Options{Dir: b.TempDir(), Decode: journaltest.Decode, Tick: -1, MaxBytes: 1 << 40}
+	d, err := journal.OpenDisk(b.Context(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	big := bigBatch(0)
+	for n := 0; n*len(big.Body) < gib<<30; n++ {
+		x := &schemas.Batch{Header: big.Header, Body: big.Body, Records: slices.Clone(big.Records), Events: slices.Clone(big.Events)}
+		x.ID = schemas.ID{}
+		for i := range x.Records {
+			binary.LittleEndian.PutUint64(x.Records[i].ID[:], uint64(n)<<32|uint64(i))
+		}
+		if _, err := d.Append(b.Context(), x); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		b.Fatal(err)
+	}
+	var took time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		unclose(b, o.Dir)
+		b.StartTimer()
+		start := time.Now()
+		d, err := journal.OpenDisk(b.Context(), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := d.Append(b.Context(), journaltest.Batch(fmt.Sprint(b.N, start), 1)); err != nil {
+			b.Fatal(err)
+		}
+		took = max(took, time.Since(start))
+		b.StopTimer()
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(took.Seconds(), "s-slowest")
+}
+
+// unclose makes the biggest of the last segments what kill -9 leaves: not cut,
+// without an index, and the last.
+func unclose(b *testing.B, dir string) {
+	b.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "segments", "*.seg"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		st, err := os.Stat(files[i])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := os.Remove(strings.TrimSuffix(files[i], ".seg") + ".idx"); err != nil && !os.IsNotExist(err) {
+			b.Fatal(err)
+		}
+		if st.Size() > 1<<20 {
+			if err := os.Truncate(files[i], journal.DefaultSegmentBytes); err != nil {
+				b.Fatal(err)
+			}
+			return
+		}
+		if err := os.Remove(files[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkDigest is the digest of one record of 650 bytes, which the decoder

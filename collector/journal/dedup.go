@@ -113,6 +113,17 @@ func (w *window) add(id *schemas.ID, digest *schemas.Digest) schemas.Flags {
 	return found
 }
 
+// expect makes room for n ids at once.
+func (w *window) expect(n int) {
+	size := len(w.ring)
+	for size < n {
+		size *= 2
+	}
+	if size > len(w.ring) {
+		w.resize(size)
+	}
+}
+
 // restore remembers an id of a former run.
 func (w *window) restore(e *seen) {
 	if w.limit <= 0 {

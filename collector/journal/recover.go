@@ -275,7 +275,11 @@ func (w *writer) remember(ctx context.Context, segments []*segment, last *scan) 
 			}
 		}
 	}
+	w.seen.expect(min(events, w.d.o.DedupWindow))
+	skip := max(0, events-w.d.o.DedupWindow) // too old to be remembered
 	for _, x := range slices.Backward(found) {
+		n := min(skip, len(x.entries))
+		x.entries, skip = x.entries[n:], skip-n
 		w.learn(x)
 	}
 	return nil
