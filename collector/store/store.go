@@ -53,10 +53,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, conn: conn, metrics: newMetrics(o.Reg)}
+	s := &Store{o: o, conn: conn}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	s.metrics = newMetrics(o.Reg) // last: a failed Open may be repeated with the same registerer
 	return s, nil
 }
 

@@ -183,12 +183,12 @@ func TestReopen(t *testing.T) {
 	if got := f.count(t, "SELECT count() FROM agentrail_migrations"); got != before || before == 0 {
 		t.Errorf("%d migrations after the second start, %d after the first", got, before)
 	}
+	f.o.Reg = prometheus.NewRegistry() // one for all: Open is repeated until it succeeds
 	refused := func(change, why string) {
 		t.Helper()
 		if err := f.conn.Exec(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
-		f.o.Reg = prometheus.NewRegistry()
 		if s, err := store.Open(t.Context(), f.o); err == nil {
 			s.Close()
 			t.Errorf("opened although %s", why)
