@@ -55,7 +55,7 @@ type rule struct {
 	tail   bool
 	unit   int64 // nanoseconds of a bare number; 0: told by magnitude
 	fixed  string
-	when   string            // what the action must begin with
+	when   []string          // what the action must begin with: one of these
 	values map[string]string // by lower-cased text
 }
 
