@@ -38,6 +38,7 @@ type CursorInfo struct {
 	Lag       uint64    `json:"lag"`       // batches from there to the head; 0 where the head is not known
 	LastUsed  time.Time `json:"last_used"`
 	Open      bool      `json:"open"`      // has a holder in this process
+	Claimed   bool      `json:"claimed"`   // was opened since this process started
 	Abandoned bool      `json:"abandoned"` // nobody opened it for seven days: it holds nothing back
 }
 
@@ -348,7 +349,7 @@ func (t *cursorTable) list(head Offset) []CursorInfo {
 	out := make([]CursorInfo, 0, len(t.entries))
 	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
 		e := t.entries[name]
-		i := CursorInfo{Name: e.name, Committed: e.durable, LastUsed: time.Unix(0, e.used).UTC(), Open: e.open, Abandoned: t.abandoned(e)}
+		i := CursorInfo{Name: e.name, Committed: e.durable, LastUsed: time.Unix(0, e.used).UTC(), Open: e.open, Claimed: e.everOpen, Abandoned: t.abandoned(e)}
 		if head > e.durable {
 			i.Lag = head - e.durable
 		}

@@ -249,7 +249,7 @@ func (d *Disk) keepTorn(c *scan, f *os.File) error {
 // segments. last was scanned already.
 func (w *writer) remember(ctx context.Context, segments []*segment, last *scan) error {
 	var found []*index // newest first
-	events, self := 0, 0
+	events, self, sent := 0, 0, 0
 	limit := w.next
 	for i := len(segments) - 1; i >= 0 && (events < w.d.o.DedupWindow || self < selfBatchIDs); i-- {
 		if err := ctx.Err(); err != nil {
@@ -269,9 +269,14 @@ func (w *writer) remember(ctx context.Context, segments []*segment, last *scan) 
 		limit = segments[i].base
 		found = append(found, x)
 		events += len(x.entries)
+		if sent >= sentBatchIDs { // only our own are still of interest
+			x.frames = slices.Clip(slices.DeleteFunc(x.frames, func(f indexed) bool { return !f.self }))
+		}
 		for _, f := range x.frames {
 			if f.self {
 				self++
+			} else {
+				sent++
 			}
 		}
 	}

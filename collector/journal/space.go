@@ -190,6 +190,12 @@ func (w *writer) recover() {
 func (d *Disk) enter(c *condition) {
 	if old := d.state.Swap(c); old == nil || old.full != c.full {
 		d.log.Error("journal refuses intake", "full", c.full, "err", c.err)
+		kind := "journal.failing"
+		if c.full {
+			kind = "journal.full"
+		}
+		at := d.head.Load()
+		d.gaps.tellLater(health{kind, "intake is refused: " + c.err.Error(), at, at})
 	}
 }
 
