@@ -202,6 +202,7 @@ func TestDeadLettersRetry(t *testing.T) {
 			f.control(t, "default", "dlq.retry", id)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := listed(f, "default", ""); !cmp.Equal(slices.Sorted(slices.Values(got)), []string{"gone", "s", "x"}) {
 			t.Errorf("open after the first retry: %v", got)
 		}
@@ -220,6 +221,7 @@ func TestDeadLettersRetry(t *testing.T) {
 		for f.append(t.Context(), "default", schemas.ClassControl, "control", schemas.Control{ID: "c2", Verb: "dlq.retry", Target: "s"}) != nil {
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if _, err := f.Get(t.Context(), "default", "s"); !errors.Is(err, ErrNoDeadLetter) {
 			t.Errorf("after a retry that was taken: %v", err)
 		}

@@ -79,6 +79,7 @@ var fields = []field{
 	{name: "time", typ: cel.TimestampType, dyn: func(e *schemas.Event) any { return e.When() }},
 	{name: "received", typ: cel.TimestampType, dyn: func(e *schemas.Event) any { return time.Unix(0, e.Received).UTC() }},
 	{name: "duration", typ: cel.DurationType, dyn: func(e *schemas.Event) any { return time.Duration(e.Duration) }},
+	{name: "record", typ: cel.MapType(cel.StringType, cel.DynType), dyn: func(e *schemas.Event) any { return record{e} }},
 	{name: "flags", typ: cel.ListType(cel.StringType), dyn: func(e *schemas.Event) any { return e.Flags.Names() }},
 }
 

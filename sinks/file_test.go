@@ -154,7 +154,7 @@ func TestFileRepairs(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := strings.IndexByte(string(whole), '\n') + 1
-	for cut := 0; cut <= len(whole); cut += 1 + (cut-first)*(cut-first)%7 {
+	for cut := 0; cut <= len(whole); cut += 1 + (cut-first)*(cut-first)%37 {
 		dir := t.TempDir()
 		torn := filepath.Join(dir, "events.ndjson")
 		if err := os.WriteFile(torn, whole[:cut], 0o600); err != nil {

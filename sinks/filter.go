@@ -43,6 +43,9 @@ func CompileFilter(source string) (*Filter, error) {
 	if err := checkLiterals(checked); err != nil {
 		return nil, err
 	}
+	if err := checkRecord(checked); err != nil {
+		return nil, err
+	}
 	f.native = compileNative(checked.Expr())
 	return f, nil
 }

@@ -247,6 +247,7 @@ func TestForwarderHoldsOnAuth(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- f.Consume(ctx, []*schemas.Batch{testBatch(1, 3)}) }()
 		time.Sleep(3 * time.Hour)
+		synctest.Wait()
 		if len(events) != 1 || events[0].Kind != "sink.auth" || events[0].Consumer != "test" || events[0].Reason != "token is wrong" {
 			t.Errorf("health events: %+v", events)
 		}

@@ -166,7 +166,8 @@ type Prober interface {
 // Common are the settings that every sink has beside its own.
 type Common struct {
 	// Filter is a CEL expression over the fields of an event, such as
-	// access != "read" && tool != "search". Empty forwards all of Classes.
+	// access != "read" && tool != "search"; record["a.b"] is a value of the
+	// record itself. Empty forwards all of Classes.
 	Filter string `yaml:"filter"`
 	// Tenants limits the sink to these tenants. Empty means all.
 	Tenants []string `yaml:"tenants"`
