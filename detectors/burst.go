@@ -32,8 +32,9 @@ type burst struct {
 	scopes   scopes
 	keys     *table[burstKey, subject]
 	episodes *episodes
-	history  *burst // learns from imported history; nil in the history lane
-	flushed  int64  // slot at which Advance last told of growing episodes
+	naming   map[string]uint32 // tenant: the first source whose records name tools
+	history  *burst            // learns from imported history; nil in the history lane
+	flushed  int64             // slot at which Advance last told of growing episodes
 }
 
 // burstConfig has the fields of the detector in the config file.
@@ -83,7 +84,7 @@ func openBurst(c plug.Config, d Deps) (Detector, error) {
 	if err := c.Decode(&cfg); err != nil {
 		return nil, err
 	}
-	b := &burst{deps: d, cfg: cfg, span: int64(cfg.Window) / windowSlots, scopes: newScopes()}
+	b := &burst{deps: d, cfg: cfg, span: int64(cfg.Window) / windowSlots, scopes: newScopes(), naming: map[string]uint32{}}
 	if err := b.check(c); err != nil {
 		return nil, err
 	}
@@ -194,7 +195,7 @@ func turnedAway(ev *schemas.Event) bool {
 
 func (b *burst) count(ev *schemas.Event, raise func(schemas.Alert)) {
 	h := hit{ev: ev, origin: b.deps.Origins.Of(ev), slot: floorDiv(eventTime(ev), b.span), scope: b.scopes.of(ev)}
-	access, _ := b.deps.Access(ev)
+	access, _ := b.access(ev, h.scope)
 	h.write = access != schemas.AccessRead
 	ids := [subjectKinds]string{ev.Agent, cmp.Or(ev.Actor, ev.ActorEmail), ev.Tool}
 	for k, id := range ids {
@@ -224,6 +225,22 @@ func (b *burst) count(ev *schemas.Event, raise func(schemas.Alert)) {
 	if crossed {
 		b.judge(&h, raise)
 	}
+}
+
+// access tells reads from writes. What is not known counts as a write, but for
+// records that name no tool where another source tells of the same calls and
+// names it: there the writes are counted.
+func (b *burst) access(ev *schemas.Event, scope uint32) (schemas.Access, string) {
+	access, how := b.deps.Access(ev)
+	n, named := b.naming[ev.Tenant]
+	if ev.Tool != "" && !named {
+		tenant, _ := b.scopes.names(scope)
+		b.naming[tenant] = scope
+	}
+	if access == schemas.AccessUnknown && ev.Tool == "" && named && n != scope {
+		return schemas.AccessRead, "not known, since the record names no tool; writes are counted from the source that does"
+	}
+	return access, how
 }
 
 // key returns the key's entry, made if need be. The stalest key makes room.
@@ -307,13 +324,13 @@ func (b *burst) relimit(x *entry[burstKey, subject]) {
 	s.writeLimit = uint32(min(s.writes.limit(float64(l.WritesFloor)), 1<<31))
 }
 
-// inherit takes over what imported history knows of the key, from the source
-// of the tenant that knows most.
+// inherit takes over what imported history knows of the key: from the source of
+// the same name, else from the source of the tenant that knows most.
 func (b *burst) inherit(x *entry[burstKey, subject]) {
 	if b.history == nil {
 		return
 	}
-	tenant, _ := b.scopes.names(x.key.scope)
+	tenant, source := b.scopes.names(x.key.scope)
 	var best *entry[burstKey, subject]
 	for n, sc := range b.history.scopes.list {
 		k := x.key
@@ -321,8 +338,12 @@ func (b *burst) inherit(x *entry[burstKey, subject]) {
 		if sc.tenant != tenant {
 			continue
 		}
-		if old := b.history.keys.peek(k); old != nil && (best == nil || old.val.calls.n > best.val.calls.n) {
+		old := b.history.keys.peek(k)
+		if old != nil && (best == nil || sc.source == source || old.val.calls.n > best.val.calls.n) {
 			best = old
+		}
+		if old != nil && sc.source == source {
+			break
 		}
 	}
 	if best == nil || best.val.calls.n < x.val.calls.n {

@@ -221,7 +221,7 @@ func (b *burst) since(h *hit, k int) int64 {
 func (b *burst) explain(a *schemas.Alert, h *hit, k int, as subjectKind, what string) {
 	ev, s := h.ev, &h.keys[k].val
 	why, unseen := h.origin.explain(ev)
-	_, access := b.deps.Access(ev)
+	_, access := b.access(ev, h.scope)
 	a.Why = append(a.Why, why, "read or write: "+access)
 	a.Unseen = unseen
 	if standing := b.deps.Names.standing(ev.Tenant, ev.Agent); standing != "" {

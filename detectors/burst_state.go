@@ -6,6 +6,10 @@ func (b *burst) Save(e *Encoder) {
 	e.Int(b.span)
 	e.Int(b.flushed)
 	b.scopes.save(e)
+	for n, sc := range b.scopes.list {
+		first, ok := b.naming[sc.tenant]
+		e.Bool(ok && first == uint32(n))
+	}
 	saveTable(e, b.keys, func(e *Encoder, x *entry[burstKey, subject]) {
 		e.Uint(uint64(x.key.scope))
 		e.Uint(uint64(x.key.kind))
@@ -26,6 +30,11 @@ func (b *burst) Load(d *Decoder) error {
 	}
 	b.flushed = d.Int()
 	b.scopes.load(d)
+	for n, sc := range b.scopes.list {
+		if d.Bool() {
+			b.naming[sc.tenant] = uint32(n)
+		}
+	}
 	loadTable(d, b.keys, func(d *Decoder) burstKey {
 		k := burstKey{scope: b.scopes.number(d), kind: subjectKind(d.Uint()), background: d.Bool(), id: d.Str()}
 		if k.kind >= subjectKinds {

@@ -45,7 +45,8 @@ type denial struct {
 type denialConfig struct {
 	// Window is the length of the sliding window. Default 10m.
 	Window plug.Duration `yaml:"window"`
-	// Least refusals in a window before an alert: by policy 5, by expired or
+	// Least refusals in a window before an alert: by policy 8 (two people who lack a right and
+	// try a run each are no spike), by expired or
 	// missing credentials 30, by throttling 50, by spent budgets 10.
 	Policy   int `yaml:"policy"`
 	Auth     int `yaml:"auth"`
@@ -68,7 +69,7 @@ const (
 
 func openDenial(c plug.Config, d Deps) (Detector, error) {
 	cfg := denialConfig{
-		Window: plug.Duration(10 * time.Minute), Policy: 5, Auth: 30, Throttle: 50, Spend: 10, Usual: 0.02,
+		Window: plug.Duration(10 * time.Minute), Policy: 8, Auth: 30, Throttle: 50, Spend: 10, Usual: 0.02,
 		Quiet: plug.Duration(time.Hour),
 	}
 	if err := c.Decode(&cfg); err != nil {
@@ -225,21 +226,25 @@ func (n *denial) key(k denialKey, slot int64) *entry[denialKey, share] {
 	return x
 }
 
-// inherit takes over what imported history knows of the key, from the source
-// of the tenant that knows most.
+// inherit takes over what imported history knows of the key: from the source of
+// the same name, else from the source of the tenant that knows most.
 func (n *denial) inherit(x *entry[denialKey, share]) {
 	if n.history == nil {
 		return
 	}
-	tenant, _ := n.scopes.names(x.key.scope)
+	tenant, source := n.scopes.names(x.key.scope)
 	for i, sc := range n.history.scopes.list {
 		k := x.key
 		k.scope = uint32(i)
 		if sc.tenant != tenant {
 			continue
 		}
-		if old := n.history.keys.peek(k); old != nil && old.val.n > x.val.n {
+		old := n.history.keys.peek(k)
+		if old != nil && (sc.source == source || old.val.n > x.val.n) {
 			x.val.n, x.val.d, x.val.at = old.val.n, old.val.d, old.val.at
+		}
+		if old != nil && sc.source == source {
+			return
 		}
 	}
 }

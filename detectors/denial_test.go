@@ -44,7 +44,7 @@ func TestDenial(t *testing.T) {
 			s.calls(noon.Add(time.Duration(i)*10*time.Second), 1, time.Second, but(policy, fmt.Sprint("u", i), "a1"))
 		}
 	}, "denial agent a1 medium")
-	f("too few", func(s *story) { s.calls(noon, 4, 10*time.Second, policy) })
+	f("too few", func(s *story) { s.calls(noon, 7, 10*time.Second, policy) })
 	f("too slow", func(s *story) { s.calls(noon, 40, 3*time.Minute, policy) })
 	f("few of many", func(s *story) {
 		s.calls(noon, 400, time.Second, func(ev *schemas.Event) {
@@ -103,21 +103,21 @@ func TestDenial(t *testing.T) {
 func TestDenialSaysAll(t *testing.T) {
 	s := tell(t, detectors.Options{})
 	s.event(noon.Add(-time.Hour), "inventory.snapshot", inventory("Ticket Digest", schemas.TriYes))
-	s.calls(noon, 12, time.Second, func(ev *schemas.Event) { failed(403, "insufficient_permissions")(ev); ev.Run = "run_1" })
+	s.calls(noon, 20, time.Second, func(ev *schemas.Event) { failed(403, "insufficient_permissions")(ev); ev.Run = "run_1" })
 	s.live()
 	got := s.play()
 	a := got[0]
-	want := `5 calls refused by permission or policy of agent "Ticket Digest" (a1) on behalf of alice@example.com in 10m, 100 % of 5 calls when first told; 2 % taken as usual while learning.`
+	want := `8 calls refused by permission or policy of agent "Ticket Digest" (a1) on behalf of alice@example.com in 10m, 100 % of 8 calls when first told; 2 % taken as usual while learning.`
 	if a.Reason != want {
 		t.Errorf("reason\n got %s\nwant %s", a.Reason, want)
 	}
-	if a.Entity.Name != "Ticket Digest" || a.ActorEmail != "alice@example.com" || a.Threshold != 5 || a.Confidence != "medium" {
+	if a.Entity.Name != "Ticket Digest" || a.ActorEmail != "alice@example.com" || a.Threshold != 8 || a.Confidence != "medium" {
 		t.Errorf("alert %+v", a)
 	}
 	if all := strings.Join(append(a.Why, a.Unseen...), "\n"); !strings.Contains(all, "insufficient_permissions") || !strings.Contains(all, "which policy refused") {
 		t.Errorf("alert does not say how it knows:\n%s", all)
 	}
-	if last := got[len(got)-1]; len(got) < 2 || last.Transition != schemas.TransitionUpdate || last.Seq != len(got) || last.Observed < 10 {
+	if last := got[len(got)-1]; len(got) < 2 || last.Transition != schemas.TransitionUpdate || last.Seq != len(got) || last.Observed < 16 {
 		t.Errorf("no update when it got twice as bad: %+v", got)
 	}
 }
