@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,9 +181,10 @@ func makeJournal(dir, keyFile string, n int) error {
 	if err != nil {
 		return err
 	}
-	clock := scriptTime
+	var seconds atomic.Int64 // the journal's own goroutines look at the clock, too
+	now := func() time.Time { return scriptTime.Add(time.Duration(seconds.Load()) * time.Second) }
 	j, err := journal.OpenDisk(ctx, journal.Options{
-		Dir: dir, Decode: set.Decode, Own: decode.Own, SegmentBytes: 64 << 10, ReserveBytes: -1, Tick: -1, Now: func() time.Time { return clock },
+		Dir: dir, Decode: set.Decode, Own: decode.Own, SegmentBytes: 64 << 10, ReserveBytes: -1, Tick: -1, Now: now,
 	})
 	if err != nil {
 		return err
@@ -198,8 +200,8 @@ func makeJournal(dir, keyFile string, n int) error {
 	}
 	defer cur.Close()
 	for i := range n {
-		clock = clock.Add(10 * time.Second)
-		b, err := decode.Own("acme", schemas.ClassHealth, "health", clock.UnixNano(), schemas.Health{Kind: "test", Reason: strconv.Itoa(i), At: clock})
+		seconds.Add(10)
+		b, err := decode.Own("acme", schemas.ClassHealth, "health", now().UnixNano(), schemas.Health{Kind: "test", Reason: strconv.Itoa(i), At: now()})
 		if err != nil {
 			return err
 		}

@@ -14,13 +14,16 @@ func newValidate(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate",
 		Short: "Check a config and say what is in effect",
-		Long:  "Check a config file and the config.d folder beside it. Every fault is named with file, line and hint; nothing is opened and no server is asked.",
+		Long:  "Check a config file and the config.d folder beside it. Every fault is named with file, line and hint. No file of the server is changed and nobody is asked over the network.",
 		Args:  cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&file, "config", "agentrail.yaml", "config file")
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(file)
 		if err != nil {
+			return err
+		}
+		if err := cfg.checkParts(cmd.Context()); err != nil {
 			return err
 		}
 		return cfg.print(c)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,9 +33,12 @@ func build(t *testing.T, dir string, r recipe) schemas.Head {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+	var seconds atomic.Int64 // the journal's own goroutines look at the clock, too
+	now := func() time.Time {
+		return time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC).Add(time.Duration(seconds.Load()) * time.Second)
+	}
 	j, err := journal.OpenDisk(t.Context(), journal.Options{
-		Dir: dir, Decode: set.Decode, Own: decode.Own, ReserveBytes: -1, SegmentBytes: 16 << 10, Tick: -1, Now: func() time.Time { return clock },
+		Dir: dir, Decode: set.Decode, Own: decode.Own, ReserveBytes: -1, SegmentBytes: 16 << 10, Tick: -1, Now: now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -52,12 +56,12 @@ func build(t *testing.T, dir string, r recipe) schemas.Head {
 		if h, ok := r.insert[i]; ok {
 			b.append(schemas.ClassEvidence, notary.Kind, h, schemas.ProducerID("forger", uint64(i), 0))
 		}
-		clock = clock.Add(10 * time.Second)
+		seconds.Add(10)
 		text := fmt.Sprintf("event %d", i)
 		if r.text != nil {
 			text = r.text(i)
 		}
-		b.append(schemas.ClassHealth, "health", schemas.Health{Kind: "test", Reason: text, At: clock}, schemas.ProducerID("test", uint64(i), 0))
+		b.append(schemas.ClassHealth, "health", schemas.Health{Kind: "test", Reason: text, At: now()}, schemas.ProducerID("test", uint64(i), 0))
 	}
 	if b.n != nil {
 		if err := b.n.Close(t.Context()); err != nil {

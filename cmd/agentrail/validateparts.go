@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentrail/agentrail/collector"
+	"github.com/agentrail/agentrail/collector/decode"
+	"github.com/agentrail/agentrail/detectors"
+	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
+	"github.com/agentrail/agentrail/sinks"
+)
+
+// checkParts opens mappings, sources, detectors and sinks as serve does, with
+// nothing behind them, and returns the faults of all of them together.
+func (cfg *config) checkParts(ctx context.Context) error {
+	mappings, err := decode.Open("", cfg.Mappings...)
+	if err != nil {
+		return fmt.Errorf("read mappings: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "agentrail-validate-")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	log := slog.New(slog.DiscardHandler)
+	nowhere := func(context.Context, *schemas.Batch) (uint64, error) { return 0, errors.New("BUG: validate appends") }
+	var faults []error
+	for _, c := range cfg.Sources {
+		_, err := collector.Open(ctx, c, collector.Deps{
+			Append: nowhere, Decode: mappings, Log: log, Reg: prometheus.NewRegistry(), Tenant: cfg.Auth.Tenant, DataDir: dir,
+		})
+		faults = append(faults, err)
+	}
+	for _, c := range cfg.Detectors {
+		_, err := detectors.NewEngine(detectors.Options{Detectors: []plug.Config{c}, Append: nowhere, Own: decode.Own})
+		faults = append(faults, err)
+	}
+	for _, c := range cfg.Sinks {
+		faults = append(faults, checkSink(ctx, c, log))
+	}
+	return errors.Join(faults...)
+}
+
+// checkSink opens the sink and the filter before it. A file sink would create
+// its file, so of that only the fields are looked at that every sink has.
+func checkSink(ctx context.Context, c plug.Config, log *slog.Logger) error {
+	entry := struct {
+		Common sinks.Common   `yaml:",inline"`
+		Rest   map[string]any `yaml:",inline"`
+	}{Common: sinks.DefaultCommon()}
+	if c.Kind == "file" {
+		if err := c.Decode(&entry); err != nil {
+			return err
+		}
+	} else {
+		s, common, err := sinks.Open(ctx, c, sinks.Deps{Log: log})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		entry.Common = common
+	}
+	_, err := sinks.NewForwarder(sinks.Options{Name: c.Name, Common: entry.Common, Log: log, Metrics: sinks.NewMetrics(prometheus.NewRegistry())})
+	if err != nil {
+		return c.Errorf("%v", err)
+	}
+	return nil
+}
