@@ -72,8 +72,7 @@ func properties(t *testing.T, name string) []string {
 // tags returns the JSON names of a struct in the same way.
 func tags(typ reflect.Type, prefix string) []string {
 	var out []string
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		out = append(out, prefix+name)
 		ft := f.Type

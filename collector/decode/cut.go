@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/agentrail/agentrail/internal/jsonscan"
@@ -98,8 +99,8 @@ func (c *cutter) record(i int) (end int, err *jsonscan.Error) {
 	body := c.b.Body
 	data := body[:min(len(body), i+c.lim.RecordBytes)]
 	end, e := c.scan.Scan(c.p.trie, data, i, c.json)
-	if e != nil {
-		return 0, e.(*jsonscan.Error)
+	if errors.As(e, &err) {
+		return 0, err
 	}
 	if body[i] != '{' {
 		return end, &jsonscan.Error{Code: jsonscan.OK, At: i}

@@ -188,9 +188,8 @@ func (s *source) table() bool {
 }
 
 func (f fields) empty() bool {
-	v := reflect.ValueOf(f)
-	for i := range v.NumField() {
-		if fd := v.Field(i).Interface().(field); len(fd.From) > 0 || fd.Const != "" {
+	for _, v := range reflect.ValueOf(f).Fields() {
+		if fd := v.Interface().(field); len(fd.From) > 0 || fd.Const != "" {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ func TestOwn(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 			return
 		}
-		if b.Source != "agentrail" || b.Decoder != "agentrail" || b.Header.Flags&schemas.BatchSelf == 0 || len(b.Records) != 1 {
+		if b.Source != "agentrail" || b.Decoder != "agentrail" || b.Flags&schemas.BatchSelf == 0 || len(b.Records) != 1 {
 			t.Errorf("%s: header %+v", kind, b.Header)
 		}
 		want.Tenant, want.Source, want.Class, want.Kind, want.Time = "acme", "agentrail", class, kind, when.UnixNano()

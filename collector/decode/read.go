@@ -161,11 +161,11 @@ func (c *cutter) accept(start, end int) {
 	ev.Raw, ev.Digest = raw, sha256.Sum256(raw)
 	c.fill(ev, b.Body)
 	flags, at := c.got, &ev.Time
-	switch {
-	case c.when == unusable:
+	switch c.when {
+	case unusable:
 		flags |= schemas.FlagTimeMissing
 		ev.Time, at = b.Received, nil
-	case c.when == saturated:
+	case saturated:
 		flags |= schemas.FlagTimeSaturated
 	}
 	if ev.Time > b.Received+farFuture {

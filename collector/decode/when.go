@@ -36,7 +36,7 @@ func parseStamp(s string) (int64, fit) {
 	hour, ok4 := number(s[11:13])
 	minute, ok5 := number(s[14:16])
 	sec, ok6 := number(s[17:19])
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || s[13] != ':' || s[16] != ':' || (s[10]|0x20 != 't' && s[10] != ' ') {
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || s[13] != ':' || s[16] != ':' || (s[10]|0x20 != 't' && s[10] != ' ') {
 		return 0, unusable
 	}
 	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || sec > 60 {

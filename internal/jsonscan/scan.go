@@ -114,7 +114,8 @@ func (s *Scanner) value(data []byte, i int, n *node, depth int) int {
 	if uint(i) >= uint(len(data)) {
 		return s.fail(data, i)
 	}
-	start, kind, escaped := i, None, false
+	var kind Kind
+	start := i
 	switch data[i] {
 	case '"':
 		var esc bool
@@ -139,7 +140,7 @@ func (s *Scanner) value(data []byte, i int, n *node, depth int) int {
 		kind, i = Number, s.number(data, i)
 	}
 	if n != nil && n.slot >= 0 && i >= 0 {
-		s.Hits = append(s.Hits, Hit{uint32(start), uint32(i), uint16(n.slot), kind, escaped})
+		s.Hits = append(s.Hits, Hit{uint32(start), uint32(i), uint16(n.slot), kind, false})
 	}
 	return i
 }
