@@ -27,3 +27,12 @@ func SetFrameVersion(p []byte, v byte) {
 	crc := headCRC(p[:n])
 	p[8], p[9], p[10], p[11] = byte(crc), byte(crc>>8), byte(crc>>16), byte(crc>>24)
 }
+
+// Mend makes the checksums of the frame at the start of p right.
+func Mend(p []byte) {
+	h, err := parseHead(p, marker(p[12:20]))
+	if err != nil {
+		panic(err)
+	}
+	mendFrame(p[:h.length])
+}

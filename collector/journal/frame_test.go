@@ -196,7 +196,10 @@ func FuzzDecodeFrame(f *testing.F) {
 }
 
 func mendFrame(p []byte) {
-	h, err := parseHead(p, testMarker)
+	if len(p) < headFixed {
+		return
+	}
+	h, err := parseHead(p, marker(p[12:20]))
 	if err != nil || len(p) < h.length {
 		return
 	}
