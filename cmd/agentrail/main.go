@@ -84,7 +84,7 @@ func newRoot(c *console) *cobra.Command {
 		return usagef("see: "+cmd.CommandPath()+" --help", "%w", err)
 	})
 	root.AddCommand(
-		newEvents(c), newRuns(c), newAlerts(c), newDLQ(c),
+		newUp(c), newServe(c), newEvents(c), newRuns(c), newAlerts(c), newDLQ(c),
 		newLog(c), newVerify(c), newValidate(c), newSample(c), newToken(c),
 		newEngine(c), newVersion(c),
 	)

@@ -114,7 +114,11 @@ func (u *up) run(ctx context.Context) error {
 // with live traffic.
 func (u *up) play(ctx context.Context, url string) error {
 	u.view.line("listening  %s   token in %s", url, filepath.Join(u.dir, "token"))
-	w := newWatch(url, u.token, u.view)
+	from := "start"
+	if u.past.Played {
+		from = "now" // what was found before has been shown; agentrail alerts lists it
+	}
+	w := newWatch(url, u.token, from, u.view)
 	watching := make(chan error, 1)
 	wctx, stop := context.WithCancel(ctx)
 	defer stop()

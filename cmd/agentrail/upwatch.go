@@ -19,9 +19,9 @@ import (
 // watch follows the server's stream and status as any client can, prints the
 // alerts as they come and keeps what the judge needs.
 type watch struct {
-	url, token string
-	view       *upView
-	client     *http.Client
+	url, token, from string
+	view             *upView
+	client           *http.Client
 
 	mu     sync.Mutex
 	alerts []schemas.Alert
@@ -30,8 +30,8 @@ type watch struct {
 	last   time.Time         // when the stream last brought something
 }
 
-func newWatch(url, token string, v *upView) *watch {
-	return &watch{url: url, token: token, view: v, client: &http.Client{}, names: map[string]string{}, wanted: map[string]bool{}, last: time.Now()}
+func newWatch(url, token, from string, v *upView) *watch {
+	return &watch{url: url, token: token, from: from, view: v, client: &http.Client{}, names: map[string]string{}, wanted: map[string]bool{}, last: time.Now()}
 }
 
 // expect says which records are labelled.
@@ -63,14 +63,13 @@ func (w *watch) run(ctx context.Context) error {
 	}
 }
 
-// follow reads the stream from the start of the journal; after a cut it goes on
-// where it was.
+// follow reads the stream; after a cut it goes on where it was.
 func (w *watch) follow(ctx context.Context) error {
-	from := "start"
+	last := ""
 	for ctx.Err() == nil {
-		next, err := w.read(ctx, from)
+		next, err := w.read(ctx, last)
 		if next != "" {
-			from = next
+			last = next
 		}
 		if err != nil && ctx.Err() == nil {
 			select {
@@ -82,10 +81,13 @@ func (w *watch) follow(ctx context.Context) error {
 	return nil
 }
 
-func (w *watch) read(ctx context.Context, from string) (last string, err error) {
-	req, err := w.request(ctx, api.Prefix+"/stream?class=activity,alert&from="+from)
+func (w *watch) read(ctx context.Context, after string) (last string, err error) {
+	req, err := w.request(ctx, api.Prefix+"/stream?class=activity,alert&from="+w.from)
 	if err != nil {
 		return "", err
+	}
+	if after != "" {
+		req.Header.Set("Last-Event-ID", after)
 	}
 	r, err := w.client.Do(req)
 	if err != nil {
