@@ -130,14 +130,20 @@ func isHead(h *schemas.Header) bool {
 	return h.Class == schemas.ClassEvidence && h.Flags&schemas.BatchSelf != 0
 }
 
+// stopPatience bounds how long Close tries to append.
+const stopPatience = 5 * time.Second
+
 // Close signs what came since the last head, so that a clean stop leaves no
-// unsigned tail.
+// unsigned tail. It gives up after five seconds: a full disk must not hold up
+// the stop, and the next run signs the rest.
 func (n *Notary) Close(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.s.Fresh {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
 	return n.sign(ctx)
 }
 

@@ -175,6 +175,13 @@ func TestAppendIsRetried(t *testing.T) {
 			t.Errorf("%d heads, %v", len(m.heads), err)
 		}
 		m = &memory{fail: 1 << 30}
+		n := newNotary(t, m, key)
+		if err := n.Consume(t.Context(), feed(0, "d")); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Close(context.WithoutCancel(t.Context())); err == nil {
+			t.Error("no error though nothing could be appended at the stop")
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := newNotary(t, m, key).Consume(ctx, feed(0, strings.Repeat("d", 61))); err == nil {

@@ -218,7 +218,7 @@ func TestVerifyNamesSwappedFrames(t *testing.T) {
 }
 
 func TestVerifyNamesChangedFrame(t *testing.T) {
-	for _, at := range []int{0, 9, 20, 21, 22, 50, 70, 100, 130, 155, 200, 260} {
+	for _, at := range []int{0, 9, 20, 21, 22, 33, 50, 70, 100, 130, 155, 200, 260} {
 		res := tamper(t, func(text []byte, f []place) []byte {
 			text[f[6].from+at] ^= 0x40
 			return text
