@@ -42,7 +42,7 @@ func weekly() []int { return []int{21, 14, 7} }
 
 func runawayAgent(s *scene) {
 	a := s.cast.background()
-	t, n := s.w.tool("jira.create_issue"), s.d.between(170, 230)
+	t, n := s.w.tool("jira.create_issue"), s.size.between(100, 260)
 	if s.twin {
 		t = s.w.tool("salesforce.update_record")
 	}
@@ -62,7 +62,7 @@ func actorSpree(s *scene) {
 	for range 8 {
 		agents = append(agents, s.handy(s.d, &user{}))
 	}
-	n := s.d.between(20, 26)
+	n := s.size.between(13, 28)
 	do := func(at time.Time) {
 		for i, a := range agents {
 			s.run(run{agent: a, user: u, start: at.Add(time.Duration(i) * 50 * time.Second), steps: s.writes(t, n, 1900*time.Millisecond)})
@@ -83,10 +83,11 @@ func toolSpam(s *scene) {
 			agents = append(agents, a)
 		}
 	}
-	n := s.d.between(9, 11)
+	n := (s.size.between(150, 180) + len(agents) - 1) / len(agents)
 	do := func(at time.Time) {
 		for i, a := range agents {
-			s.run(run{agent: a, user: a.owner, background: true, start: at.Add(time.Duration(i) * 12 * time.Second), steps: s.writes(t, n, 9*time.Second)})
+			start := at.Add(time.Duration(i) * 3 * time.Minute / time.Duration(len(agents)))
+			s.run(run{agent: a, user: a.owner, background: true, start: start, steps: s.writes(t, n, 80*time.Second/time.Duration(n))})
 		}
 	}
 	s.habit(daily(), do)
@@ -101,7 +102,7 @@ func slowRamp(s *scene) {
 	s.latest(80 * time.Minute)
 	do := func(at time.Time) {
 		for i := range 12 { // five minutes each, from a few calls to some sixty
-			n := 4 + i*i*s.d.between(46, 54)/100
+			n := 4 + i*i*s.size.between(46, 54)/100
 			s.run(run{agent: a, user: a.owner, background: true, start: at.Add(time.Duration(i) * 5 * time.Minute), steps: s.writes(t, n, 280*time.Second/time.Duration(n))})
 		}
 	}
@@ -116,7 +117,7 @@ func splitUsers(s *scene) {
 		t, apart = s.w.tool("calendar.create_event"), 26*time.Minute
 		s.latest(6 * time.Hour)
 	}
-	n := s.d.between(13, 16)
+	n := s.size.between(10, 18)
 	s.label(func() {
 		for i := range 12 {
 			s.run(run{agent: a, user: s.cast.person(), start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, n, 12*time.Second)})
@@ -126,26 +127,27 @@ func splitUsers(s *scene) {
 
 func dormantAccount(s *scene) {
 	u, t := s.cast.newcomer(), s.w.tool("hubspot.update_contact")
-	apart := 45 * time.Second
+	apart := 35 * time.Second
 	if s.twin {
 		t, apart = s.w.tool("jira.add_comment"), 40*time.Minute
-		s.at = s.local(9, s.d.between(0, 20))
+		s.at = s.local(9, s.size.between(0, 20))
 		if s.end.Sub(s.at) < 8*time.Hour { // the day ends before the working day: begin at its start
 			s.at = s.start.Add(s.d.span(10*time.Minute, 50*time.Minute))
 		}
 	}
+	agents := []*agent{s.cast.manual(), s.cast.manual(), s.cast.manual()}
 	s.label(func() {
 		for i := range 11 {
-			s.run(run{agent: s.handy(s.d, u), user: u, start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, s.d.between(9, 11), 3*time.Second)})
+			s.run(run{agent: agents[i%len(agents)], user: u, start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, s.size.between(8, 12), 3*time.Second)})
 		}
 	}, ofUser(u), ofTool(t))
 }
 
 func resentBatch(s *scene) {
 	a, t := s.cast.background(), s.w.tool("github.create_issue")
-	n, copies := 120, 0
+	n, copies := 12*s.size.between(7, 13), 0
 	if s.twin {
-		t, n, copies = s.w.tool("drive.create_file"), 12, 9
+		t, n, copies = s.w.tool("drive.create_file"), 12, n/12-1
 	}
 	s.label(func() {
 		s.packed(2*time.Second, func() {
@@ -176,7 +178,7 @@ func sideDoor(s *scene) {
 	if s.twin {
 		t = s.w.tool("jira.update_issue")
 	}
-	n := s.d.between(140, 180)
+	n := s.size.between(130, 200)
 	do := func(at time.Time) {
 		for range n {
 			at = at.Add(s.d.span(time.Second, 3*time.Second))

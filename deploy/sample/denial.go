@@ -22,12 +22,12 @@ func denialScenarios() []scenario {
 }
 
 func actorProbing(s *scene) {
-	n := s.d.between(16, 24)
+	n := s.size.between(10, 24)
 	if s.twin {
 		s.label(func() {
 			for range 2 * n {
 				how := []step{{tool: &tools[s.d.IntN(len(tools))], after: s.d.span(4*time.Second, 15*time.Second), status: 401, code: expired}}
-				s.run(run{agent: s.cast.manual(), user: pickOne(s.d, s.w.users), start: s.at.Add(s.d.span(0, 4*time.Minute)), steps: how})
+				s.run(run{agent: s.handy(s.d, &user{}), user: s.somebody(), start: s.at.Add(s.d.span(0, 4*time.Minute)), steps: how})
 			}
 		})
 		return
@@ -62,14 +62,14 @@ func agentRefused(s *scene) {
 	if s.twin {
 		how = step{status: 429, code: tooMany}
 	}
-	s.label(func() { s.refused(a, s.w.tool("workday.get_worker"), s.d.between(26, 36), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("workday.get_worker"), s.size.between(16, 40), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 func probingThenAllowed(s *scene) {
 	a, u, t := s.cast.manual(), s.cast.person(), s.w.tool("drive.share_file")
-	refusals, allowed := s.d.between(14, 18), 3
+	refusals, allowed := s.size.between(9, 18), 3
 	if s.twin {
-		refusals, allowed = 2, s.d.between(14, 18)
+		refusals, allowed = 2, s.size.between(10, 19)
 	}
 	s.label(func() {
 		var steps []step
@@ -79,7 +79,7 @@ func probingThenAllowed(s *scene) {
 				st.status, st.code = 403, forbidden
 			}
 			if i == refusals {
-				st.after += 10 * time.Minute * time.Duration(s.d.between(2, 4)) / 2
+				st.after += 10 * time.Minute * time.Duration(s.size.between(2, 4)) / 2
 			}
 			steps = append(steps, st)
 		}
@@ -93,7 +93,7 @@ func agentOverLimit(s *scene) {
 	if s.twin {
 		how.code = overSpent
 	}
-	s.label(func() { s.refused(a, s.w.tool("salesforce.search_records"), s.d.between(28, 40), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("salesforce.search_records"), s.size.between(18, 44), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 func hiddenRefusals(s *scene) {
@@ -102,5 +102,14 @@ func hiddenRefusals(s *scene) {
 	if s.twin {
 		how.fail = "upstream timed out after 30 s"
 	}
-	s.label(func() { s.refused(a, s.w.tool("netsuite.search_invoices"), s.d.between(18, 26), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("netsuite.search_invoices"), s.size.between(12, 30), how) }, ofAgent(a), ofUser(a.owner))
+}
+
+// somebody returns anybody who does something on an ordinary day.
+func (s *scene) somebody() *user {
+	for {
+		if u := pickOne(s.d, s.w.users); !u.idle {
+			return u
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"slices"
 	"time"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -20,6 +21,7 @@ type scenario struct {
 type scene struct {
 	*generator
 	d    dice
+	size dice // of how many: the same for an incident and its twin
 	twin bool
 	at   time.Time // when it may begin
 	in   *scenario
@@ -55,7 +57,7 @@ func (g *generator) plant() {
 	for i, n := range d.Perm(2 * len(all)) {
 		s := &all[i/2]
 		sc := &scene{
-			generator: g, d: newDice(g.o.Seed, s.name+[]string{"", "/twin"}[i%2]), twin: i%2 == 1,
+			generator: g, d: newDice(g.o.Seed, s.name+[]string{"", "/twin"}[i%2]), size: newDice(g.o.Seed, s.name+"/size"), twin: i%2 == 1,
 			at: from.Add(time.Duration(n)*slot + d.span(0, slot/4)), in: s, cast: cast,
 		}
 		s.plant(sc)
@@ -105,18 +107,16 @@ func newCasting(w *world, d dice) *casting {
 
 // background returns an agent that runs by itself.
 func (c *casting) background() *agent {
-	return c.agent(func(a *agent) bool { return a.kind != interactive })
+	return draw(c, c.w.agents, func(a *agent) bool { return a.kind != interactive })
 }
 
 // manual returns an agent that people start by hand.
 func (c *casting) manual() *agent {
-	return c.agent(func(a *agent) bool { return a.kind == interactive })
+	return draw(c, c.w.agents, func(a *agent) bool { return a.kind == interactive })
 }
 
-func (c *casting) agent(fit func(*agent) bool) *agent { return draw(c, c.w.agents, fit) }
-
-// person returns somebody who sits in the tenant's zone, owns no agent and is
-// not known under two names.
+// person returns somebody who owns nothing and is not known under two names,
+// if possible one who sits in the tenant's zone.
 func (c *casting) person() *user {
 	owners := map[*user]bool{}
 	for _, a := range c.w.agents {
@@ -124,9 +124,12 @@ func (c *casting) person() *user {
 			owners[u] = true
 		}
 	}
-	return draw(c, c.w.users, func(u *user) bool {
-		return u.home && !u.idle && !u.scrubbed && !owners[u]
-	})
+	stranger := func(u *user) bool { return !u.idle && !u.scrubbed && !owners[u] }
+	near := func(u *user) bool { return u.home && stranger(u) }
+	if slices.ContainsFunc(c.w.users, func(u *user) bool { return near(u) && !c.taken[u] }) {
+		return draw(c, c.w.users, near)
+	}
+	return draw(c, c.w.users, stranger)
 }
 
 // newcomer returns somebody of whom nothing has been seen.
@@ -134,6 +137,8 @@ func (c *casting) newcomer() *user {
 	return draw(c, c.w.users, func(u *user) bool { return u.idle })
 }
 
+// draw returns one of those that fit and are not taken yet, or one that is
+// taken if there is no other.
 func draw[T comparable](c *casting, from []T, fit func(T) bool) T {
 	var free, all []T
 	for _, v := range from {

@@ -56,7 +56,7 @@ func TestPlayThroughTheIntake(t *testing.T) {
 	}))
 	defer srv.Close()
 
-	d := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 12, Users: 40})
+	d := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 12, Users: 60})
 	calls := 0
 	total, err := sample.Play(t.Context(), srv.URL, "token", d, func(sample.Receipt) { calls++ })
 	if err != nil {

@@ -129,9 +129,10 @@ func Incident(o Options, name string, now time.Time) ([]Delivery, Label, error) 
 func stage(o Options, s *scenario, at time.Time) *generator {
 	g := newGenerator(o)
 	g.end = at.AddDate(0, 0, 2)
-	g.ids = newDice(o.Seed, "incident/"+s.name+o.End.Format(time.RFC3339))
+	again := s.name + o.End.Format(time.RFC3339) // the next one of the same name is another
+	g.ids = newDice(o.Seed, "incident/"+again)
 	s.plant(&scene{
-		generator: g, d: newDice(o.Seed, s.name+o.End.Format(time.RFC3339)), at: at, pinned: true,
+		generator: g, d: newDice(o.Seed, again), size: newDice(o.Seed, again+"/size"), at: at, pinned: true,
 		in: s, cast: newCasting(g.w, newDice(o.Seed, "casting/"+s.name)),
 	})
 	return g

@@ -44,12 +44,17 @@ func (g *generator) backgroundRuns(d dice, a *agent, u *user, from, to time.Time
 }
 
 // steps are the tool calls of an ordinary run: each tool of the agent in turn,
-// now and then one of them twice.
+// now and then one of them twice. One run in thirty works through a list.
 func (g *generator) steps(d dice, a *agent) []step {
 	var out []step
 	for _, t := range a.tools {
 		for range 1 + d.IntN(5)/4 {
 			out = append(out, g.mishap(d, step{tool: t, after: d.span(time.Second, 9*time.Second)}))
+		}
+	}
+	if last := a.tools[len(a.tools)-1]; last.write && d.chance(0.03) {
+		for range d.between(5, 14) {
+			out = append(out, g.mishap(d, step{tool: last, after: d.span(2*time.Second, 8*time.Second)}))
 		}
 	}
 	return out
@@ -163,7 +168,14 @@ func (g *generator) handRun(d dice, u *user, t time.Time) time.Time {
 		g.audit(t, call{path: "/rest/api/v1/tools/call", user: u, tool: pickOne(d, a.tools)})
 		return t.Add(time.Second)
 	}
-	end := g.run(run{agent: a, user: u, start: t, steps: g.steps(d, a)})
+	steps := g.steps(d, a)
+	if d.chance(0.012) { // lacks a right, tries again once or twice, and asks for it
+		steps = nil
+		for range d.between(2, 3) {
+			steps = append(steps, step{tool: a.tools[0], after: d.span(8*time.Second, 40*time.Second), status: 403, code: forbidden})
+		}
+	}
+	end := g.run(run{agent: a, user: u, start: t, steps: steps})
 	if d.chance(0.08) {
 		g.audit(end.Add(d.span(5*time.Second, time.Minute)), call{path: "/api/v1/getworkflowtrace", user: u, agent: a})
 	}

@@ -32,7 +32,7 @@ type Options struct {
 	Seed   uint64    // varies times, names and sizes; 0 is a seed like any other
 	End    time.Time // when the day ends; default: now, to the second
 	Agents int       // default 40, at least 12
-	Users  int       // default 200, at least 40
+	Users  int       // default 200, at least 60
 
 	// LowerCase is the share of customer events in the form of a BigQuery row:
 	// keys below jsonPayload in lower case, latencies as strings. Default 0.15;
@@ -128,7 +128,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.End = o.End.UTC().Truncate(time.Second)
 	o.Agents = max(cmp.Or(o.Agents, 40), 12)
-	o.Users = max(cmp.Or(o.Users, 200), 40)
+	o.Users = max(cmp.Or(o.Users, 200), 60)
 	if o.LowerCase == 0 {
 		o.LowerCase = 0.15
 	}

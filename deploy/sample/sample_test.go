@@ -25,11 +25,18 @@ func day(seed uint64) *sample.Day {
 	return sample.Generate(sample.Options{Seed: seed, End: thursday})
 }
 
-// theDay is one day for all tests that only read it.
-var theDay = sync.OnceValue(func() *sample.Day { return day(5) })
+func small(seed uint64) *sample.Day {
+	return sample.Generate(sample.Options{Seed: seed, End: thursday, Agents: 20, Users: 80})
+}
+
+// theDay and aSmallDay are for all tests that only read them.
+var (
+	theDay    = sync.OnceValue(func() *sample.Day { return day(5) })
+	aSmallDay = sync.OnceValue(func() *sample.Day { return small(5) })
+)
 
 func TestSameSeedSameBytes(t *testing.T) {
-	a, b, other := theDay(), day(5), day(6)
+	a, b, other := aSmallDay(), small(5), small(6)
 	if !slices.EqualFunc(a.Deliveries, b.Deliveries, func(x, y sample.Delivery) bool {
 		return x.Source == y.Source && x.At.Equal(y.At) && bytes.Equal(x.Body(), y.Body())
 	}) {
@@ -47,7 +54,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 }
 
 func TestDayHasItsSize(t *testing.T) {
-	d := theDay()
+	d, half := theDay(), aSmallDay()
 	own := d.Records - d.History
 	if own < 30_000 || own > 50_000 {
 		t.Errorf("the day holds %d records, want some 40,000", own)
@@ -55,9 +62,8 @@ func TestDayHasItsSize(t *testing.T) {
 	if d.History > own/2 {
 		t.Errorf("the history holds %d records, want less than half of the day's %d", d.History, own)
 	}
-	double := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 80, Users: 400})
-	if double.Records < 3*d.Records/2 {
-		t.Errorf("twice the agents and people made %d records, once as many %d", double.Records, d.Records)
+	if half.Records > 2*d.Records/3 {
+		t.Errorf("half the agents and people made %d records, all of them %d", half.Records, d.Records)
 	}
 }
 
@@ -87,7 +93,7 @@ func TestRecordsLieInTheDayAndAreDeliveredOnce(t *testing.T) {
 }
 
 func TestOrderOfDeliveryIsNotTheOrderOfTime(t *testing.T) {
-	d := theDay()
+	d := aSmallDay()
 	calls, ends := map[string]int{}, map[string]int{}
 	n := 0
 	newest, disordered := map[string]time.Time{}, map[string]int{}
@@ -138,7 +144,7 @@ var forbidden = []string{
 }
 
 func TestRecordsHoldNothingThatTheSourceDoesNotSay(t *testing.T) {
-	for r := range theDay().All() {
+	for r := range aSmallDay().All() {
 		doc := parse(t, r.Body)
 		walk(doc, "", func(path, key string) {
 			if slices.Contains(forbidden, key) {
@@ -158,7 +164,7 @@ func TestRecordsHoldNothingThatTheSourceDoesNotSay(t *testing.T) {
 }
 
 func TestLabelsFitTheRecords(t *testing.T) {
-	d := theDay()
+	d := aSmallDay()
 	bodies := map[string]sample.Record{}
 	for r := range d.All() {
 		bodies[r.ID] = r
@@ -198,7 +204,7 @@ func TestLabelsFitTheRecords(t *testing.T) {
 // TestTwinsDifferOnlyInWhatMakesThemBenign compares which kinds of records the
 // two of a pair consist of, and how many.
 func TestTwinsDifferOnlyInWhatMakesThemBenign(t *testing.T) {
-	d := theDay()
+	d := aSmallDay()
 	kinds := map[string]string{}
 	copies := map[string]int{}
 	for r := range d.All() {
@@ -244,7 +250,7 @@ func TestDayCanEndAtAnyHour(t *testing.T) {
 		time.Date(2026, 11, 1, 20, 0, 0, 0, time.UTC), // clocks went back in the night
 		time.Date(2028, 2, 29, 11, 59, 59, 0, time.UTC),
 	} {
-		d := sample.Generate(sample.Options{Seed: 2, End: end, Agents: 12, Users: 40})
+		d := sample.Generate(sample.Options{Seed: 2, End: end, Agents: 12, Users: 60})
 		for _, l := range d.Labels {
 			if len(l.Records) == 0 {
 				t.Errorf("day that ends at %s: %s (twin %v) has no records", end, l.Incident, l.Twin)
@@ -261,7 +267,7 @@ func TestDayCanEndAtAnyHour(t *testing.T) {
 }
 
 func TestWrite(t *testing.T) {
-	d := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 12, Users: 40})
+	d := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 12, Users: 60})
 	dir := filepath.Join(t.TempDir(), "day")
 	if err := d.Write(dir); err != nil {
 		t.Fatal(err)
