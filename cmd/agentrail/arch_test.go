@@ -28,7 +28,7 @@ var edges = map[string][]string{
 	"collector/journal":             {"schemas", "internal/durable"},
 	"collector/journal/journaltest": {"schemas", "collector/journal"},
 	"collector/notary":              {"schemas", "collector/journal", "internal/durable"},
-	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal"},
+	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine"},
 	"collector/store/engine":        {"internal/durable"},
 	"detectors":                     {"schemas", "internal/plug"},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,12 +44,12 @@ func (s *stack) push(name string, fn func() error) { s.stops = append(s.stops, s
 
 func (s *stack) run(log *slog.Logger) error {
 	var errs []error
-	for i := len(s.stops) - 1; i >= 0; i-- {
+	for _, st := range slices.Backward(s.stops) {
 		began := time.Now()
-		if err := s.stops[i].fn(); err != nil {
-			errs = append(errs, fmt.Errorf("stop %s: %w", s.stops[i].name, err))
+		if err := st.fn(); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", st.name, err))
 		}
-		log.Debug("stopped", "part", s.stops[i].name, "took", time.Since(began))
+		log.Debug("stopped", "part", st.name, "took", time.Since(began))
 	}
 	s.stops = nil
 	return errors.Join(errs...)

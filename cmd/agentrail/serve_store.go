@@ -292,7 +292,8 @@ func apiEvent(e store.EventRow) api.Event {
 
 func apiRun(r store.RunRow) api.Run {
 	return api.Run{
-		ID: r.Run, Agent: r.Agent, AgentName: r.Name, Actor: r.Actor, ActorEmail: r.ActorEmail, Subscription: r.Subscription,
-		Initiator: r.Initiator, Outcome: r.Outcome, Started: r.Time.Add(-r.Duration), Ended: r.Time,
+		ID: r.Run, Agent: r.Agent, AgentName: r.Name, Owner: r.Owner, Actor: r.Actor, ActorEmail: r.ActorEmail,
+		Subscription: r.Subscription, Session: r.Session, Trace: r.Trace, Initiator: r.Initiator, Outcome: r.Outcome,
+		Reason: r.Reason, Started: r.Time.Add(-r.Duration), Ended: r.Time, Backfill: r.Backfill, EventID: r.EventID,
 	}
 }
