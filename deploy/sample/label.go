@@ -55,7 +55,7 @@ func (g *generator) packed(later time.Duration, fill func()) {
 	}
 }
 
-// label fills the labels' records and spans from the entries.
+// finishLabels fills the labels' records and spans from the entries.
 func (g *generator) finishLabels() []Label {
 	for _, e := range g.entries {
 		if e.label >= 0 {
