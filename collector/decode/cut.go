@@ -99,13 +99,20 @@ func (c *cutter) record(i int) (end int, err *jsonscan.Error) {
 	body := c.b.Body
 	data := body[:min(len(body), i+c.lim.RecordBytes)]
 	end, e := c.scan.Scan(c.p.trie, data, i, c.json)
-	if errors.As(e, &err) {
-		return 0, err
+	if e != nil {
+		return 0, fault(e)
 	}
 	if body[i] != '{' {
 		return end, &jsonscan.Error{Code: jsonscan.OK, At: i}
 	}
 	return end, nil
+}
+
+// fault is apart from record so that good records allocate nothing.
+func fault(err error) *jsonscan.Error {
+	var e *jsonscan.Error
+	errors.As(err, &e)
+	return e
 }
 
 // refuse rejects what record refused.
