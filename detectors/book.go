@@ -146,6 +146,12 @@ func (b *book) again(ep *episode, d decision, a schemas.Alert) {
 		ep.touched = max(ep.touched, mark)
 		return
 	}
+	if d.clock != ep.clock && rose { // that source sees it better: from here on its events are counted
+		count = max(was.Count, a.Count)
+		b.forget(ep)
+		ep.clock = d.clock
+		b.watch(ep)
+	}
 	worse := rose || forced
 	if severityRank(was.Severity) > severityRank(schemas.SeverityInformational) {
 		worse = worse || a.Observed > 0 && a.Observed >= 2*ep.toldObserved || count >= max(2*ep.toldCount, 10)
@@ -177,6 +183,9 @@ func (b *book) again(ep *episode, d decision, a schemas.Alert) {
 }
 
 func joinEvidence(old, more []schemas.Evidence) []schemas.Evidence {
+	if len(old) >= schemas.MaxEvidence {
+		return old
+	}
 	out := slices.Clip(old)
 	for _, e := range more {
 		if len(out) < schemas.MaxEvidence && !slices.ContainsFunc(out, func(o schemas.Evidence) bool { return o.ID == e.ID }) {

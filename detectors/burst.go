@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -35,66 +34,6 @@ type burst struct {
 	naming   map[string]uint32 // tenant: the first source whose records name tools
 	history  *burst            // learns from imported history; nil in the history lane
 	flushed  int64             // slot at which Advance last told of growing episodes
-}
-
-// burstConfig has the fields of the detector in the config file.
-type burstConfig struct {
-	// Window is the length of the sliding window. Default 5m.
-	Window plug.Duration `yaml:"window"`
-	// Learn is how many busy windows on more than one day a key needs before
-	// its usual counts take the place of the fixed limits. Default 12.
-	Learn int `yaml:"learn"`
-	// Zone is the time zone of weekly and daily habits. Default: the tenant's.
-	Zone string `yaml:"zone"`
-	// Quiet is how long an alert stays open after its last evidence. Default 1h.
-	Quiet plug.Duration `yaml:"quiet"`
-	// Limits per window, fixed while a key is learned, and the floors below
-	// which a learned limit never falls.
-	Agent limitsConfig `yaml:"agent"`
-	Actor limitsConfig `yaml:"actor"`
-	Tool  limitsConfig `yaml:"tool"`
-	// Expected are jobs that are known to be busy at their time.
-	Expected []expectedConfig `yaml:"expected"`
-}
-
-// limitsConfig are the limits of one kind of key.
-type limitsConfig struct {
-	Background  limits `yaml:"background"`
-	Interactive limits `yaml:"interactive"`
-}
-
-type limits struct {
-	Writes      int `yaml:"writes"`       // fixed limit while learning
-	Calls       int `yaml:"calls"`        // fixed limit while learning, reads and writes
-	WritesFloor int `yaml:"writes_floor"` // least learned limit
-	CallsFloor  int `yaml:"calls_floor"`  // least learned limit
-}
-
-func defaultBurst() burstConfig {
-	return burstConfig{
-		Window: plug.Duration(5 * time.Minute), Learn: 12, Quiet: plug.Duration(time.Hour),
-		Agent: limitsConfig{Background: limits{50, 120, 40, 100}, Interactive: limits{80, 200, 60, 150}},
-		Actor: limitsConfig{Background: limits{80, 200, 60, 150}, Interactive: limits{50, 150, 40, 120}},
-		Tool:  limitsConfig{Background: limits{120, 400, 100, 300}, Interactive: limits{120, 400, 100, 300}},
-	}
-}
-
-func openBurst(c plug.Config, d Deps) (Detector, error) {
-	cfg := defaultBurst()
-	if err := c.Decode(&cfg); err != nil {
-		return nil, err
-	}
-	b := &burst{deps: d, cfg: cfg, span: int64(cfg.Window) / windowSlots, scopes: newScopes(), naming: map[string]uint32{}}
-	if err := b.check(c); err != nil {
-		return nil, err
-	}
-	m := d.Metrics
-	b.keys = newTable(d.MaxKeys, func(x *entry[burstKey, subject]) {
-		m.Evicted.WithLabelValues("burst").Inc()
-		b.countLearning(&x.val, -1)
-	})
-	b.episodes = newEpisodes(d.MaxKeys, "burst_episodes", m)
-	return b, nil
 }
 
 // subjectKind is what a key is about.
@@ -391,7 +330,7 @@ func (b *burst) Advance(watermark time.Time, raise func(schemas.Alert)) {
 	}
 	b.flushed = slot
 	b.episodes.oldest(func(x *entry[entityKey, ongoing]) {
-		x.val.flush(transitionFold, raise)
+		x.val.advance(slot, mark, pace(int64(b.cfg.Quiet), int64(b.cfg.Window)), raise)
 		if mark >= x.val.until {
 			x.val.until = over
 			b.episodes.remove(x)

@@ -21,7 +21,8 @@ import (
 //     calls are one agent's (and, for an actor, the agent's calls the actor's),
 //     it is the agent's alert; likewise a tool's is the actor's.
 //   - The same entity in another source's records (audit log and event log
-//     both tell of tool calls) is the same alert, counted once.
+//     both tell of tool calls) is the same alert, counted once, by the source
+//     that sees it as graver.
 
 // judge looks at the keys that reached a limit.
 func (b *burst) judge(h *hit, raise func(schemas.Alert)) {
@@ -29,16 +30,27 @@ func (b *burst) judge(h *hit, raise func(schemas.Alert)) {
 		if x == nil || !reached(h.count[k], x.val.callLimit, x.val.writeLimit) {
 			continue
 		}
-		if o := b.ongoing(h, x); o != nil {
+		o := b.ongoing(h, x)
+		if o != nil && !b.worse(o, h, k) {
 			b.grow(o, h, k, raise)
 			continue
 		}
 		calls, writes := b.allowance(h, x)
-		if !reached(h.count[k], calls, writes) || b.folded(h, k) {
+		if !reached(h.count[k], calls, writes) || o == nil && b.folded(h, k) {
 			continue
 		}
 		b.start(h, k, b.named(h, k), calls, writes, raise)
 	}
+}
+
+// worse reports whether the call makes the open episode another matter: writes
+// where only calls had reached their limit, background where it was interactive.
+func (b *burst) worse(o *ongoing, h *hit, k int) bool {
+	if o.writes && (o.background || !h.origin.Background) {
+		return false
+	}
+	writes := h.count[k].writes >= h.keys[k].val.writeLimit
+	return severityRank(burstSeverity(subjectKind(k), h.origin.Background, writes)) > severityRank(o.alert.Severity)
 }
 
 func reached(c counted, calls, writes uint32) bool {
@@ -64,7 +76,7 @@ func (b *burst) grow(o *ongoing, h *hit, k int, raise func(schemas.Alert)) {
 	if o.writes {
 		observed = float64(c.writes)
 	}
-	if o.note(h.ev, observed, h.slot, int64(b.cfg.Quiet)) {
+	if o.note(h.ev, observed, h.slot, int64(b.cfg.Quiet), pace(int64(b.cfg.Quiet), int64(b.cfg.Window))) {
 		o.flush("", raise)
 	}
 }
@@ -155,13 +167,20 @@ func (b *burst) start(h *hit, k int, as subjectKind, calls, writes uint32, raise
 		x = b.episodes.add(key)
 	}
 	t := eventTime(h.ev)
-	if t < x.val.until { // the subject that it is named for is in alert already
-		return
-	}
+	was := x.val
 	x.val = ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(t, int64(b.cfg.Quiet))}
 	o := &x.val
-	o.settled, o.writes = h.origin.recorded, h.count[k].writes >= writes
+	o.settled, o.writes, o.background = h.origin.recorded, h.count[k].writes >= writes, h.origin.Background
 	o.alert, o.tail = b.alert(h, k, as, calls, writes)
+	if t < was.until { // it is in alert already
+		if severityRank(o.alert.Severity) <= severityRank(was.alert.Severity) {
+			x.val = was
+			return
+		}
+		if was.scope == h.scope {
+			o.alert.Count = was.pending + 1
+		}
+	}
 	o.alert.Reason, o.told = o.reason(), o.alert.Observed
 	raise(o.alert)
 }

@@ -80,6 +80,12 @@ func TestBurst(t *testing.T) {
 			s.event(at, "tool.execute", func(ev *schemas.Event) { ev.Source, ev.Kind, ev.Tool = "workflowrun", "action", "" })
 		}
 	}, "burst agent a1 high")
+	f("reads first, then writes", func(s *story) {
+		s.event(noon.Add(-time.Hour), "inventory.snapshot", inventory("Helper", schemas.TriNo))
+		some := func(ev *schemas.Event) { ev.Actor = fmt.Sprint("u", ev.Time/1e9%4) }
+		s.calls(noon, 220, time.Second, func(ev *schemas.Event) { some(ev); ev.Tool = "jira.get_issue" })
+		s.calls(noon.Add(220*time.Second), 100, time.Second, some)
+	}, "burst agent a1 low")
 	f("tenants are apart", func(s *story) {
 		s.calls(noon, 80, time.Second, func(ev *schemas.Event) { ev.Tenant = []string{"acme", "other"}[ev.Time/1e9%2] })
 	})
@@ -159,11 +165,11 @@ func TestBurstOrigin(t *testing.T) {
 			}
 		})
 	}
-	f("nothing known", nil, nil, "open high unknown", "counted as background")
+	f("nothing known", nil, nil, "update high unknown", "counted as background")
 	f("by a subscription's call", func(s *story) { s.event(noon, "subscription.run", inRun("run_1")) }, nil,
-		"open high unknown", "runagentsubscription call was seen for run run_1")
+		"update high unknown", "runagentsubscription call was seen for run run_1")
 	f("by the record of the run", func(s *story) { s.event(noon, "run.end", run(schemas.InitiatorSchedule)) }, nil,
-		"open high schedule", "names the initiator schedule")
+		"update high schedule", "names the initiator schedule")
 	f("the record comes later", nil, func(s *story) { s.event(noon.Add(2*time.Minute), "run.end", run(schemas.InitiatorContent)) },
 		"update high content", "names the initiator content")
 	f("the record comes later and says human", nil, func(s *story) { s.event(noon.Add(2*time.Minute), "run.end", run(schemas.InitiatorHuman)) },
@@ -304,6 +310,24 @@ func TestBurstHistory(t *testing.T) {
 	}
 	if live != 1 || backfill != 1 {
 		t.Errorf("%d live and %d backfill alerts, want 1 and 1", live, backfill)
+	}
+}
+
+// TestBurstRises: an alert on reads becomes one on writes when these come, also
+// where another source told of the reads.
+func TestBurstRises(t *testing.T) {
+	for _, source := range []string{"audit", "workflowrun"} {
+		s := tell(t, detectors.Options{})
+		s.event(noon.Add(-time.Hour), "inventory.snapshot", inventory("Helper", schemas.TriNo))
+		some := func(ev *schemas.Event) { ev.Actor = fmt.Sprint("u", ev.Time/1e9%4) }
+		s.calls(noon, 220, time.Second, func(ev *schemas.Event) { some(ev); ev.Tool, ev.Source = "jira.get_issue", source })
+		s.calls(noon.Add(220*time.Second), 100, time.Second, some)
+		s.live()
+		got := s.play()
+		last := got[len(got)-1]
+		if len(opened(got)) != 1 || got[0].Severity != schemas.SeverityLow || last.Severity != schemas.SeverityMedium || last.ID != got[0].ID || !strings.Contains(last.Reason, "writes") {
+			t.Errorf("%s: %d transitions, the last is %s %q", source, len(got), last.Severity, last.Reason)
+		}
 	}
 }
 

@@ -347,7 +347,7 @@ func (n *denial) Advance(watermark time.Time, raise func(schemas.Alert)) {
 	}
 	n.flushed = slot
 	n.episodes.oldest(func(x *entry[entityKey, ongoing]) {
-		x.val.flush(transitionFold, raise)
+		x.val.advance(slot, mark, pace(int64(n.cfg.Quiet), int64(n.cfg.Window)), raise)
 		if mark >= x.val.until {
 			x.val.until = over
 			n.episodes.remove(x)

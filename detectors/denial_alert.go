@@ -41,7 +41,7 @@ func (n *denial) judge(h *denialHit, x *entry[denialKey, share], c counted, rais
 		return
 	}
 	if o := n.ongoing(h, x); o != nil {
-		if o.scope == h.scope && o.note(h.ev, float64(c.writes), h.slot, int64(n.cfg.Quiet)) {
+		if o.scope == h.scope && o.note(h.ev, float64(c.writes), h.slot, int64(n.cfg.Quiet), pace(int64(n.cfg.Quiet), int64(n.cfg.Window))) {
 			o.flush("", raise)
 		}
 		return

@@ -155,3 +155,19 @@ func (d *Decoder) id() (id schemas.ID) {
 	d.buf = d.buf[len(id):]
 	return id
 }
+
+// section reads bytes behind their length of eight bytes.
+func (d *Decoder) section() []byte {
+	if len(d.buf) < 8 {
+		d.fail()
+		return nil
+	}
+	n := binary.LittleEndian.Uint64(d.buf)
+	if n > uint64(len(d.buf)-8) {
+		d.fail()
+		return nil
+	}
+	s := d.buf[8 : 8+n]
+	d.buf = d.buf[8+n:]
+	return s
+}

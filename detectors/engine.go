@@ -60,6 +60,8 @@ type Engine struct {
 	book      *book
 	lanes     [2]lane // live, history
 
+	snapshotSize int // of the last snapshot, with room to grow
+
 	current decision // of the event that is being offered
 	outbox  []parcel // decided but not appended yet
 }

@@ -16,20 +16,30 @@ type entityKey struct{ tenant, rule, kind, id string }
 // ongoing is an alert that a detector has raised and keeps an eye on, so that
 // it raises again when the matter grows and not at every event.
 type ongoing struct {
-	alert   schemas.Alert // as last raised, brought up to date by note
-	tail    string        // the sentence behind the observed number
-	scope   uint32        // source that it was seen in
-	pending int64         // events counted since the last raise
-	slot    int64         // of the last raise
-	told    float64       // observed at the last raise
-	until   int64         // event time after which it is over
-	settled bool          // what started the run is known
-	writes  bool          // writes are observed, not calls
+	alert      schemas.Alert // as last raised, brought up to date by note
+	tail       string        // the sentence behind the observed number
+	scope      uint32        // source that it was seen in
+	pending    int64         // events counted since the last raise
+	slot       int64         // of the last raise
+	told       float64       // observed at the last raise
+	until      int64         // event time after which it is over
+	settled    bool          // what started the run is known
+	writes     bool          // writes are observed, not calls
+	background bool
+}
+
+// pace returns how many slots lie between two raises of one episode: a window,
+// unless alerts are resolved so soon that the last events would be missed.
+func pace(quiet, window int64) int64 {
+	if quiet >= 2*window {
+		return windowSlots
+	}
+	return 1
 }
 
 // note counts one more event of an open episode. It reports whether it is time
-// to raise again: a slot has passed, or the count has doubled.
-func (o *ongoing) note(ev *schemas.Event, observed float64, slot, quiet int64) bool {
+// to raise again: that many slots have passed, or the count has doubled.
+func (o *ongoing) note(ev *schemas.Event, observed float64, slot, quiet, pace int64) bool {
 	t := eventTime(ev)
 	o.pending++
 	o.until = max(o.until, saturatingAdd(t, quiet))
@@ -42,11 +52,19 @@ func (o *ongoing) note(ev *schemas.Event, observed float64, slot, quiet int64) b
 	if n := len(o.alert.Evidence); n < schemas.MaxEvidence {
 		o.alert.Evidence = append(o.alert.Evidence[:n:n], evidenceOf(ev)...)
 	}
-	if slot > o.slot || observed >= 2*o.told {
+	if slot >= o.slot+pace || observed >= 2*o.told {
 		o.slot = max(o.slot, slot)
 		return true
 	}
 	return false
+}
+
+// advance raises what was counted, if it is time to, or the episode is over.
+func (o *ongoing) advance(slot, mark, pace int64, raise func(schemas.Alert)) {
+	if mark >= o.until || slot >= o.slot+pace {
+		o.slot = max(o.slot, slot)
+		o.flush(transitionFold, raise)
+	}
 }
 
 // flush raises what was counted since the last raise.
@@ -72,12 +90,14 @@ func (o *ongoing) save(e *Encoder) {
 	e.Int(o.until)
 	e.Bool(o.settled)
 	e.Bool(o.writes)
+	e.Bool(o.background)
 	e.JSON(o.alert)
 }
 
 func (o *ongoing) load(d *Decoder) {
 	o.tail, o.scope, o.pending, o.slot = d.Str(), uint32(d.Uint()), d.Int(), d.Int()
-	o.told, o.until, o.settled, o.writes = d.Float(), d.Int(), d.Bool(), d.Bool()
+	o.told, o.until, o.settled = d.Float(), d.Int(), d.Bool()
+	o.writes, o.background = d.Bool(), d.Bool()
 	d.JSON(&o.alert)
 }
 

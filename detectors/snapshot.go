@@ -28,7 +28,7 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 	if len(e.outbox) > 0 {
 		return 0, errors.New("snapshot detectors: alerts wait to be appended")
 	}
-	enc := &Encoder{}
+	enc := &Encoder{buf: make([]byte, 0, e.snapshotSize)}
 	enc.Uint(uint64(len(e.next)))
 	for _, shard := range slices.Sorted(maps.Keys(e.next)) {
 		enc.Uint(uint64(shard))
@@ -41,6 +41,7 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 	for i := range e.lanes {
 		saveLane(enc, &e.lanes[i])
 	}
+	e.snapshotSize = len(enc.buf) + len(enc.buf)/8
 	head := make([]byte, 0, snapshotHeader)
 	head = append(head, snapshotMagic...)
 	head = append(head, snapshotVersion)
@@ -68,9 +69,10 @@ func saveLane(e *Encoder, l *lane) {
 	for _, s := range kept {
 		e.Str(s.kind)
 		e.Str(s.name)
-		one := &Encoder{}
-		s.d.(Stateful).Save(one)
-		e.Str(string(one.buf))
+		at := len(e.buf) // of the length, which is known afterwards
+		e.buf = append(e.buf, make([]byte, 8)...)
+		s.d.(Stateful).Save(e)
+		binary.LittleEndian.PutUint64(e.buf[at:], uint64(len(e.buf)-at-8))
 	}
 }
 
@@ -132,7 +134,7 @@ func (e *Engine) load(d *Decoder) error {
 // its state, starts fresh by itself.
 func (e *Engine) loadLane(d *Decoder, l *lane) {
 	for n := d.Len(); n > 0 && d.err == nil; n-- {
-		kind, name, state := d.Str(), d.Str(), d.Str()
+		kind, name, state := d.Str(), d.Str(), d.section()
 		i := slices.IndexFunc(l.detectors, func(s slot) bool { return s.kind == kind && s.name == name })
 		if i < 0 {
 			e.log.Warn("detector is gone from the config; its state is dropped", "detector", name, "lane", l.name)
@@ -142,7 +144,7 @@ func (e *Engine) loadLane(d *Decoder, l *lane) {
 		if !ok {
 			continue
 		}
-		one := &Decoder{buf: []byte(state)}
+		one := &Decoder{buf: state}
 		if err := s.Load(one); err != nil || one.err != nil || len(one.buf) > 0 {
 			e.m.FreshStart.Inc()
 			e.log.Error("state of a detector could not be restored: it starts fresh and learns anew", "detector", name, "lane", l.name, "error", cmp.Or(err, one.err, errState))

@@ -178,9 +178,18 @@ func (b *belated) add(slot int64, marked bool) (all, some uint32) {
 func (w *window) save(e *Encoder) {
 	e.Bool(w.started)
 	e.Int(w.head)
-	for slot := w.head - ringSlots + 1; slot <= w.head; slot++ {
-		e.Uint(uint64(w.all[index(slot)]))
-		e.Uint(uint64(w.some[index(slot)]))
+	var filled uint64 // bit i: slot i of the ring is not empty
+	for i := range w.all {
+		if w.all[i] > 0 {
+			filled |= 1 << i
+		}
+	}
+	e.Uint(filled)
+	for i := range w.all {
+		if w.all[i] > 0 {
+			e.Uint(uint64(w.all[i]))
+			e.Uint(uint64(w.some[i]))
+		}
 	}
 	e.Bool(w.belated != nil)
 	if w.belated == nil {
@@ -196,13 +205,16 @@ func (w *window) save(e *Encoder) {
 
 func (w *window) load(d *Decoder) {
 	w.started, w.head = d.Bool(), d.Int()
-	for slot := w.head - ringSlots + 1; slot <= w.head && d.err == nil; slot++ {
-		a, s := uint32(d.Uint()), uint32(d.Uint())
-		w.all[index(slot)], w.some[index(slot)] = a, s
-		if slot > w.head-windowSlots {
-			w.allSum += a
-			w.someSum += s
+	filled := d.Uint()
+	for i := range w.all {
+		if filled&(1<<i) != 0 {
+			w.all[i], w.some[i] = uint32(d.Uint()), uint32(d.Uint())
 		}
+	}
+	for n := range int64(windowSlots) {
+		i := index(w.head - n)
+		w.allSum += w.all[i]
+		w.someSum += w.some[i]
 	}
 	if !d.Bool() {
 		return
