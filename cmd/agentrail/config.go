@@ -234,19 +234,34 @@ func (c *config) check() error {
 	if key, data := abs(c.Evidence.Key), abs(c.Data); key == data || strings.HasPrefix(key, data+string(filepath.Separator)) {
 		fault("evidence.key lies in the data folder; whoever can change the evidence could sign it again: move it out")
 	}
-	for family, list := range map[string][]plug.Config{"source": c.Sources, "detector": c.Detectors, "sink": c.Sinks} {
-		seen := map[string]int{}
-		for _, p := range list {
-			if line, dup := seen[p.Name]; dup {
-				errs = append(errs, p.Errorf("%s name is taken by the entry on line %d; give each a name of its own", family, line))
-			}
-			seen[p.Name] = p.Line
-		}
-	}
+	errs = append(errs, uniqueNames("detector", nil, c.Detectors)...)
+	// Cursors and dead letters bear the names of sources and sinks.
+	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0}
+	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
+	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
 	if err := plug.Resolve(c); err != nil {
 		fault("%v", err)
 	}
 	return errors.Join(errs...)
+}
+
+// uniqueNames returns a fault for each entry whose name is taken, and notes the
+// lines of the others in taken; line 0 is a name of the program's own.
+func uniqueNames(family string, taken map[string]int, list []plug.Config) (errs []error) {
+	if taken == nil {
+		taken = map[string]int{}
+	}
+	for _, p := range list {
+		switch line, dup := taken[p.Name]; {
+		case dup && line == 0:
+			errs = append(errs, p.Errorf("%s name is one of the program's own; choose another", family))
+		case dup:
+			errs = append(errs, p.Errorf("%s name is taken by the entry on line %d; give each a name of its own", family, line))
+		default:
+			taken[p.Name] = p.Line
+		}
+	}
+	return errs
 }
 
 func abs(p string) string {

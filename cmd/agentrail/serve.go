@@ -152,9 +152,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 			return sc.Errorf("%v", err)
 		}
 		forwarders[sc.Name] = fw
-		if err := f.follow("sink/"+sc.Name, common.Start(), fw, journal.FollowOptions{
-			InFlight: common.InFlight, Linger: time.Duration(common.Batch.Linger), Rows: common.Batch.MaxEvents,
-		}); err != nil {
+		if err := f.follow(fw.Name(), common.Start(), fw, fw.FollowOptions()); err != nil {
 			return err
 		}
 	}
@@ -173,7 +171,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	again := &resender{}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
 		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
-			fw, ok := forwarders[trimSink(name)]
+			fw, ok := forwarders[name]
 			return fw, ok
 		},
 		Reappend: again.reappend, Append: own.document, Log: log.With("part", "dlq"),

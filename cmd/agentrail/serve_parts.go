@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -159,9 +158,6 @@ func (o owner) health(tenant string) sinks.HealthFunc {
 		return o.document(ctx, h.Tenant, schemas.ClassHealth, "health", h)
 	}
 }
-
-// trimSink turns the name of a sink's consumer into the sink's.
-func trimSink(consumer string) string { return strings.TrimPrefix(consumer, "sink/") }
 
 // lookup reads one event again, decoded, from the journal.
 func lookup(j journal.Journal) func(context.Context, uint16, uint64, uint32) (*schemas.Event, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -29,6 +30,8 @@ type diskCursor struct {
 	r    *frameReader // of the segment that is read behind the tail
 	snap sync.Mutex   // one Snapshot at a time
 	once sync.Once
+
+	place place // at the tail; for pacing
 }
 
 // Open implements Journal. A cursor without a name is not kept: it commits
@@ -59,6 +62,7 @@ func (d *Disk) Open(ctx context.Context, name string, shard int, from From) (Cur
 		return nil, err
 	}
 	c.entry, c.want = e, e.committed
+	d.readers.add(c)
 	return c, nil
 }
 
@@ -107,6 +111,8 @@ func (c *diskCursor) Poll() (*schemas.Batch, error) {
 		}
 	} else {
 		c.drop()
+		c.place.want.Store(NextOffset(b))
+		c.place.at.Store(time.Now().UnixMilli())
 	}
 	c.want = NextOffset(b)
 	return b, nil
@@ -273,6 +279,7 @@ func (c *diskCursor) Close() (err error) {
 		if c.entry == nil {
 			return
 		}
+		c.d.readers.remove(c)
 		if !c.d.closed() {
 			err = c.d.cursors.flush()
 		}

@@ -108,6 +108,7 @@ type Disk struct {
 
 	head    atomic.Uint64 // offset of the next batch; everything below is synced
 	tail    *tailCache
+	readers readers
 	cursors *cursorTable
 	gaps    *gapReporter
 	strange sync.Map // decoders that are missing, told once
@@ -206,6 +207,7 @@ func (d *Disk) Append(ctx context.Context, b *schemas.Batch) (Offset, error) {
 		d.wake()
 		return 0, c.pushback()
 	}
+	d.pace(ctx, b)
 	r := newRequest(b)
 	select {
 	case d.queue <- r:
