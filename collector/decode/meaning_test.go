@@ -40,6 +40,12 @@ func TestEndpoints(t *testing.T) {
 	f("POST", "/api/agents/Agt7/runs", "agent.run", write, "Agt7")
 	f("post", "/api/agents/Agt7/runs/", "agent.run", write, "Agt7")
 	f("POST", "https://x-be.example.com/rest/api/v1/agents/Agt7?draft=1", "agent.edit", admin, "Agt7")
+	f("", "/api/agents/Agt7/runs", "agent.run", write, "Agt7")
+	f("GET", "/rest/api/v1/agents/Agt7/runs", "trace.read", read, "Agt7")
+	f("", "/api/agents/a/runs/r", "trace.read", read, "ar")
+	f("DELETE", "/api/agents/a/runs/r", "unknown", unknown)
+	f("", "/rest/api/v1/agents/Agt7", "unknown", unknown, "Agt7")
+	f("", "/api/triggers/Trg1", "unknown", unknown, "Trg1")
 	f("GET", "/api/agents/a/runs/r", "trace.read", read, "ar")
 	f("PATCH", "/api/triggers/Trg1", "subscription.edit", admin, "Trg1")
 	f("DELETE", "/api/triggers/Trg1", "subscription.delete", admin, "Trg1")
@@ -148,6 +154,10 @@ func TestTools(t *testing.T) {
 	f("drive.search", schemas.AccessRead)
 	f("iam.grant_access", schemas.AccessAdmin)
 	f("frobnicate", schemas.AccessUnknown)
+	f("salesforce.query", schemas.AccessRead)
+	f("query_tickets", schemas.AccessRead)
+	f("mysql.query", schemas.AccessWrite)
+	f("postgres.query", schemas.AccessWrite)
 
 	ev := read(t, "audit", `{"endpoint":"/api/v1/createworkflow","request":{"name":"My agent"}}`).Events[0]
 	if ev.Tool != "" {

@@ -37,6 +37,10 @@ var holeFields = map[string]uint8{
 	"agent": fAgent, "run": fRun, "subscription": fSubscription, "tool": fTool, "target": fTarget,
 }
 
+// noMethod stands in the table for calls whose record names no method. An
+// entry without a method is for all calls.
+const noMethod = "-"
+
 var unknownRoute = &route{action: "unknown", unknown: true}
 
 func newRoutes() *routes {
@@ -47,7 +51,8 @@ func newRoutes() *routes {
 // method counts.
 func (r *routes) add(e endpoint, access schemas.Access) error {
 	path, method := strings.ToLower(strings.Trim(e.Path, "/")), strings.ToUpper(e.Method)
-	rt := &route{action: e.Action, access: access, method: method}
+	unknown := e.Action == "unknown" || strings.HasPrefix(e.Action, "unknown.")
+	rt := &route{action: e.Action, access: access, unknown: unknown, method: method}
 	if !strings.Contains(path, "{") {
 		if r.exact[path] == nil {
 			r.exact[path] = map[string]*route{}
@@ -90,7 +95,9 @@ func (r *routes) find(method, path string) (rt *route, parts []string) {
 	trimmed := strings.TrimLeft(rest, "/")
 	from += len(rest) - len(trimmed)
 	rest = strings.TrimRight(trimmed, "/")
-	method = strings.ToUpper(method)
+	if method = strings.ToUpper(method); method == "" {
+		method = noMethod
+	}
 	if by := r.exact[rest]; by != nil {
 		if rt = by[method]; rt == nil {
 			rt = by[""]
