@@ -61,7 +61,7 @@ func insertSettings(ctx context.Context, conn driver.Conn) (map[string]any, erro
 	if err != nil {
 		return nil, fmt.Errorf("read ClickHouse's settings: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	known := map[string]any{}
 	for rows.Next() {
 		var name string
@@ -149,9 +149,7 @@ func insertRow(ctx context.Context, conn driver.Conn, sql string, values ...any)
 // protocol is asked instead.
 func withInsert(ctx context.Context, settings map[string]any, token string, columns []clickhouse.ColumnNameAndType) context.Context {
 	all := clickhouse.Settings{"insert_deduplication_token": token}
-	for k, v := range settings {
-		all[k] = v
-	}
+	maps.Copy(all, settings)
 	opts := []clickhouse.QueryOption{clickhouse.WithSettings(all)}
 	if columns != nil {
 		opts = append(opts, clickhouse.WithColumnNamesAndTypes(columns))

@@ -103,7 +103,7 @@ func appliedMigrations(ctx context.Context, conn driver.Conn) (map[uint32]string
 	if err != nil {
 		return nil, fmt.Errorf("read table agentrail_migrations: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	out := map[uint32]string{}
 	for rows.Next() {
 		var v uint32

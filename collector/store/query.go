@@ -165,13 +165,16 @@ func each[T any](ctx context.Context, conn driver.Conn, sql string, args []any, 
 	return func(yield func(T, error) bool) {
 		var zero T
 		ctx, cancel := context.WithCancel(sorted(ctx))
-		defer cancel() // ends the statement where the caller breaks off
+		defer cancel()
 		rows, err := conn.Query(ctx, sql, args...)
 		if err != nil {
 			yield(zero, fmt.Errorf("query ClickHouse: %w", err))
 			return
 		}
-		defer rows.Close()
+		defer func() {
+			cancel() // first: Close reads what is left of a statement that still runs
+			_ = rows.Close()
+		}()
 		for rows.Next() {
 			v, err := scan(rows)
 			if err != nil {

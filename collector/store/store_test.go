@@ -28,12 +28,12 @@ func TestConsumeOnce(t *testing.T) {
 	ctx := t.Context()
 	plan := []*schemas.Batch{
 		batch(1, 1000, func(i int, ev *schemas.Event) {
-			switch {
-			case i%10 == 0:
+			switch i % 10 {
+			case 0:
 				ev.Flags = schemas.FlagDuplicate
-			case i%10 == 1:
+			case 1:
 				ev.Flags = schemas.FlagRejected
-			case i%10 == 2:
+			case 2:
 				ev.Kind, ev.Action = "workflow_run", "run.end"
 			}
 		}),
@@ -252,7 +252,7 @@ func TestQueries(t *testing.T) {
 	try(store.Query{Run: "run-1-4"}, func(ev *schemas.Event) bool { return ev.Run == "run-1-4" })
 	try(store.Query{From: b.Events[100].When(), To: b.Events[200].When()}, func(ev *schemas.Event) bool { return ev.Index >= 100 && ev.Index < 200 })
 
-	var pages, last = 0, ""
+	pages, last := 0, ""
 	seen := map[schemas.ID]bool{}
 	for {
 		n := 0

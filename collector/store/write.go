@@ -136,7 +136,7 @@ func alertRows(p *plan) (out []alertRow, bad []journal.RejectedItem) {
 				continue
 			}
 			a := alertRow{row: r}
-			if err := json.Unmarshal(r.Raw, &a.Alert); err != nil {
+			if err := json.Unmarshal(r.Raw, &a.doc); err != nil {
 				bad = append(bad, journal.RejectedItem{Offset: r.Offset, Index: r.Index, Code: "bad_alert", Reason: "read alert: " + err.Error()})
 				continue
 			}

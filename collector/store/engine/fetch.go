@@ -112,7 +112,7 @@ func (b build) download(ctx context.Context, dir, lib string, progress func(done
 	if err != nil {
 		return fmt.Errorf("create a temporary folder: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 
 	var out strings.Builder
 	cmd := exec.CommandContext(ctx, npm, "pack", "--silent", "--no-audit", "--no-fund",
@@ -226,7 +226,7 @@ func (b build) place(ctx context.Context, lib string, r io.Reader, done func(int
 	defer func() {
 		if err != nil {
 			tmp.Close()
-			os.Remove(tmp.Name())
+			_ = os.Remove(tmp.Name())
 		}
 	}()
 	sum := sha256.New()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -47,10 +48,8 @@ func (st *statement) readable() error {
 // reachesOut also catches the variants that end in Cluster, Local, S3, Azure...
 func reachesOut(function string) bool {
 	f := strings.ToLower(function)
-	for _, name := range outside {
-		if f == name {
-			return true
-		}
+	if slices.Contains(outside, f) {
+		return true
 	}
 	for _, prefix := range []string{"azureblobstorage", "deltalake", "hdfs", "hudi", "iceberg", "paimon", "s3", "url", "file", "remote", "gcs", "ytsaurus", "timeseries"} {
 		if strings.HasPrefix(f, prefix) && (strings.HasSuffix(f, "cluster") || strings.HasSuffix(f, "local") ||
@@ -61,13 +60,24 @@ func reachesOut(function string) bool {
 	return false
 }
 
-// readerSettings are what a reader may set; caps are lowered, never raised.
+// readerSettings are what a reader may set beside the caps, which are lowered
+// and never raised.
 var readerSettings = map[string]bool{
-	"max_threads": true, "max_block_size": true, "max_rows_to_read": true, "max_bytes_to_read": true,
-	"join_use_nulls": true, "group_by_use_nulls": true, "use_query_cache": false, "final": true,
-	"date_time_output_format": true, "output_format_json_quote_64bit_integers": true,
-	"output_format_json_quote_denormals": true, "output_format_json_named_tuples_as_objects": true,
-	"output_format_native_encode_types_in_binary_format": true, "output_format_native_write_json_as_string": true,
-	"session_timezone": true, "limit": true, "offset": true, "timezone": false,
-	"wait_end_of_query": true, "prefer_column_name_to_alias": true,
+	"max_threads":                 true,
+	"max_block_size":              true,
+	"max_rows_to_read":            true,
+	"max_bytes_to_read":           true,
+	"join_use_nulls":              true,
+	"group_by_use_nulls":          true,
+	"final":                       true,
+	"session_timezone":            true,
+	"limit":                       true,
+	"offset":                      true,
+	"prefer_column_name_to_alias": true,
+	"date_time_output_format":     true,
+	"output_format_json_quote_64bit_integers":            true,
+	"output_format_json_quote_denormals":                 true,
+	"output_format_json_named_tuples_as_objects":         true,
+	"output_format_native_encode_types_in_binary_format": true,
+	"output_format_native_write_json_as_string":          true,
 }

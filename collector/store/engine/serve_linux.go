@@ -133,7 +133,7 @@ func (h *handler) serve(ctx context.Context, listeners []net.Listener) error {
 	defer cancel()
 	for _, srv := range servers {
 		if srv.Shutdown(stop) != nil {
-			srv.Close()
+			_ = srv.Close()
 		}
 	}
 	h.in.close(stop)

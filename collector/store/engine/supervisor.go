@@ -90,8 +90,7 @@ func Start(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 	ready, stop := context.WithTimeout(ctx, o.Ready)
 	defer stop()
 	if err := s.Wait(ready); err != nil {
-		s.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
