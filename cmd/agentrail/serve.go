@@ -82,6 +82,7 @@ type serveOptions struct {
 // then the consumers, which keep what they were doing for the next start, then
 // the engine and the journal.
 func serve(ctx context.Context, c *config, o serveOptions) (err error) {
+	tuneMemory()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	log := o.log
@@ -111,7 +112,8 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		Dir: filepath.Join(c.Data, "journal"), Decode: mappings.Decode, Own: decode.Own, Tenant: c.Auth.Tenant,
 		MaxBytes: int64(c.Journal.MaxBytes), ReserveBytes: int64(c.Journal.Reserve), SegmentBytes: int64(c.Journal.SegmentBytes),
 		Retention: time.Duration(c.Journal.Retention), TailBytes: int64(c.Journal.TailBytes), DedupWindow: c.Journal.DedupWindow,
-		Log: log.With("part", "journal"), Reg: reg,
+		EvictUnread: c.Journal.EvictUnread,
+		Log:         log.With("part", "journal"), Reg: reg,
 	})
 	if errors.Is(err, journal.ErrLocked) {
 		return hintf("stop the other one, or give this one a data folder of its own", "%w", err)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +21,22 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
 )
+
+// Memory of serve: the collector of garbage runs rarely while the heap is far
+// below the soft limit and more often near it. GOGC and GOMEMLIMIT overrule.
+const (
+	gcPercent  = 200
+	softMemory = 230 << 20
+)
+
+func tuneMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
+	}
+}
 
 // newLogger writes what the program says about itself to standard error.
 func newLogger(c *console, lc logConfig) *slog.Logger {
