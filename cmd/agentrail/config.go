@@ -64,6 +64,7 @@ type journalConfig struct {
 	Retention    plug.Duration `yaml:"retention"`     // age after which whole segments go, once every cursor has read them; default 30d
 	TailBytes    plug.Bytes    `yaml:"tail_bytes"`    // memory for batches that consumers at the tail share; default 64MiB
 	DedupWindow  int           `yaml:"dedup_window"`  // event ids remembered; default 1000000
+	EvictUnread  bool          `yaml:"evict_unread"`  // at max_bytes let the oldest go even if a cursor has not read it, rather than answer 503; each time is an event; default false
 }
 
 // evidenceConfig says how the journal's heads are signed.

@@ -113,6 +113,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		MaxBytes: int64(c.Journal.MaxBytes), ReserveBytes: int64(c.Journal.Reserve), SegmentBytes: int64(c.Journal.SegmentBytes),
 		Retention: time.Duration(c.Journal.Retention), TailBytes: int64(c.Journal.TailBytes), DedupWindow: c.Journal.DedupWindow,
 		EvictUnread: c.Journal.EvictUnread,
+		EvictUnread: c.Journal.EvictUnread,
 		Log:         log.With("part", "journal"), Reg: reg,
 	})
 	if errors.Is(err, journal.ErrLocked) {

@@ -344,6 +344,7 @@ func TestEvictUnread(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	until(t, d, func() bool { return slices.Equal(read(t, d), []string{"health journal.evict_unread"}) })
 	for i := range 60 {
 		if _, err := d.Append(t.Context(), journaltest.Batch(fmt.Sprint("b", i), 100)); err != nil {
 			t.Fatal(err)

@@ -47,8 +47,8 @@ type Options struct {
 	Own    func(tenant string, class schemas.Class, kind string, received int64, docs ...any) (*schemas.Batch, error)
 	Tenant string // of the journal's own events; "default" if empty
 	// EvictUnread lets retention remove what a cursor has not read once
-	// MaxBytes is reached. Each eviction is a health event, and the cursor gets
-	// a Gap.
+	// MaxBytes is reached. That it is set is a health event at each opening,
+	// and so is each eviction; the cursor gets a Gap.
 	EvictUnread bool
 
 	fault func(op, path string) error // tests: fails file operations
@@ -191,6 +191,9 @@ func (d *Disk) start(ctx context.Context) error {
 		return errors.Join(err, d.cursors.close())
 	}
 	d.metrics = newDiskMetrics(d.o.Reg, d)
+	if d.o.EvictUnread {
+		d.gaps.permitted(d.head.Load())
+	}
 	d.wg.Add(3)
 	go func() { defer d.wg.Done(); defer close(d.ended); w.run() }()
 	go func() { defer d.wg.Done(); d.cursors.run(d.quit) }()

@@ -61,6 +61,11 @@ func (g *gapReporter) evicted(from, to Offset) {
 	g.tellLater(health{"journal.evicted", fmt.Sprintf("batches %d to %d were removed before every cursor had read them: max_bytes is reached and evict_unread is set", from, to-1), from, to})
 }
 
+// permitted has an event appended about the operator's flag.
+func (g *gapReporter) permitted(head Offset) {
+	g.tellLater(health{"journal.evict_unread", "the operator allows that batches are removed before every cursor has read them, once max_bytes is reached (evict_unread)", head, head})
+}
+
 // strange has an event appended about a batch that cannot be decoded.
 func (g *gapReporter) strange(at Offset, reason string) {
 	g.tellLater(health{"journal.undecodable", reason, at, at + 1})

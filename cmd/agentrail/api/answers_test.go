@@ -285,7 +285,6 @@ func TestControlIsRefused(t *testing.T) {
 	f("acme/admin", "/control", `{"verb":"`+strings.Repeat("x", 70<<10)+`"}`, 413, "body_too_large")
 	f("acme/admin", "/control", `{"verb":"dlq.retry","target":"none","reason":"x"}`, 404, "not_found")
 	f("acme/analyst", "/control", `{"verb":"dlq.drop","target":"d1","reason":"x"}`, 403, "missing_role")
-	f("rival/admin", "/control", `{"verb":"retention.override","target":"store","reason":"x"}`, 403, "missing_role")
 	f("acme/admin", "/cursors/rm", `{"name":"old"}`, 400, "bad_parameter")
 	f("acme/admin", "/cursors/rm", `{"name":"none","reason":"x"}`, 404, "not_found")
 	f("acme/admin", "/cursors/rm", `{"name":"store","reason":"x"}`, 409, "cursor_in_use")

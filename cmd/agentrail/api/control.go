@@ -35,16 +35,14 @@ type ControlReceipt struct {
 
 // verb says who may ask for it and what its target must be.
 type verb struct {
-	roles    []auth.Role
-	operator bool // concerns the pipeline of all tenants
-	check    func(a *api, ctx context.Context, tenant, target string) error
+	roles []auth.Role
+	check func(a *api, ctx context.Context, tenant, target string) error
 }
 
 func verbs() map[string]verb {
 	return map[string]verb{
-		"dlq.retry":          {roles: changers, check: (*api).checkDeadLetter},
-		"dlq.drop":           {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
-		"retention.override": {roles: []auth.Role{auth.RoleAdmin}, operator: true},
+		"dlq.retry": {roles: changers, check: (*api).checkDeadLetter},
+		"dlq.drop":  {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 	}
 }
 
@@ -70,10 +68,10 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := principal(r)
-	if !p.Has(v.roles...) || v.operator && !a.operator(r) {
+	if !p.Has(v.roles...) {
 		problem.Write(w, problem.Details{
 			Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role",
-			Detail: fmt.Sprintf("%s needs one of the roles %v%s", c.Verb, v.roles, map[bool]string{true: " in the tenant that runs the server"}[v.operator]),
+			Detail: fmt.Sprintf("%s needs one of the roles %v", c.Verb, v.roles),
 		})
 		return
 	}
