@@ -11,10 +11,10 @@ import (
 )
 
 // Bounds of one insert. ClickHouse keeps an insert whole, and its token's
-// promise with it, only while it is one block; and the driver builds the block
-// in memory.
+// promise with it, only while it is one block; the driver builds the block in
+// memory; and two blocks can be made at once on two cores.
 const (
-	maxInsertRows  = 100_000
+	maxInsertRows  = 25_000
 	maxInsertBytes = 16 << 20 // of raw content
 )
 
