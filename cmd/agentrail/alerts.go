@@ -39,6 +39,9 @@ func newAlerts(c *console) *cobra.Command {
 		if err := cl.get(cmd.Context(), "alerts", q, &list); err != nil {
 			return err
 		}
+		if list.More {
+			defer fmt.Fprintln(c.err, "the limit was reached; raise --limit or narrow the filters")
+		}
 		return printRows(c, format, list.Alerts, alertColumns(), alertExport())
 	}
 	cmd.AddCommand(newAlertShow(c))

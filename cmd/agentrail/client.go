@@ -48,19 +48,23 @@ type filterFlag struct{ name, value string }
 // addFilter adds the named filters to the command.
 func addFilter(cmd *cobra.Command, names ...string) *filter {
 	usage := map[string]string{
-		"since":    "from that time on: RFC 3339, or how long ago (15m, 2h, 7d)",
-		"until":    "before that time: RFC 3339, or how long ago",
-		"actor":    "id or e-mail address of the actor",
-		"agent":    "id of the agent",
-		"action":   "normalised action, such as tool.execute",
-		"outcome":  "ok, denied, error, cancelled or unknown",
-		"class":    "activity, alert, control, evidence or health",
-		"kind":     "kind of record, such as api_call or workflow_run",
-		"run":      "id of the run",
-		"rule":     "name of the rule",
-		"severity": "informational, low, medium, high or critical",
-		"state":    "open or resolved",
-		"consumer": "source or sink that could not take it",
+		"since":        "from that time on: RFC 3339, or how long ago (15m, 2h, 7d)",
+		"until":        "before that time: RFC 3339, or how long ago",
+		"actor":        "id or e-mail address of the actor",
+		"agent":        "id of the agent",
+		"action":       "normalised action, such as tool.execute, or a prefix: 'subscription.*'",
+		"tool":         "name of the tool",
+		"subscription": "id of the subscription",
+		"outcome":      "ok, denied, error, cancelled or unknown",
+		"class":        "activity, alert, control, evidence or health",
+		"kind":         "kind of record, such as api_call or workflow_run",
+		"run":          "id of the run",
+		"trace":        "id of the trace",
+		"after":        "go on behind that row; the end of a list that was cut says what to write",
+		"rule":         "name of the rule",
+		"severity":     "informational, low, medium, high or critical",
+		"state":        "open or resolved",
+		"consumer":     "source or sink that could not take it",
 	}
 	f := &filter{}
 	for _, n := range names {

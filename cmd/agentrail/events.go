@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ func newEvents(c *console) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cl := addClient(c, cmd)
-	f := addFilter(cmd, "since", "until", "actor", "agent", "action", "outcome", "class", "kind", "run")
+	f := addFilter(cmd, "since", "until", "actor", "agent", "action", "tool", "subscription", "outcome", "class", "kind", "run", "trace", "after")
 	addOutput(cmd, &format)
 	cmd.Flags().IntVar(&limit, "limit", api.DefaultLimit, "rows")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -88,7 +89,11 @@ func (cl *client) printEvents(ctx context.Context, q url.Values, format string) 
 	if format == "table" {
 		var rows []api.Event
 		err := eachEvent(body, func(e api.Event) error { rows = append(rows, e); return nil })
-		return errors.Join(printRows(cl.c, format, rows, eventColumns(), nil), err)
+		err = errors.Join(printRows(cl.c, format, rows, eventColumns(), nil), err)
+		if n := len(rows); n > 0 && q.Get("limit") == strconv.Itoa(n) {
+			goOn(cl.c, rows[n-1].Place())
+		}
+		return err
 	}
 	if format == "csv" {
 		w, err := api.NewCSV(cl.c.out, api.EventColumns())
@@ -99,6 +104,11 @@ func (cl *client) printEvents(ctx context.Context, q url.Values, format string) 
 		return errors.Join(w.Flush(), err)
 	}
 	return writeArray(cl.c.out, body)
+}
+
+// goOn says on standard error how to see what comes behind the last row.
+func goOn(c *console, place string) {
+	fmt.Fprintln(c.err, "the limit was reached; go on with --after "+place+" or raise --limit")
 }
 
 func eachEvent(body io.Reader, use func(api.Event) error) error {

@@ -17,7 +17,7 @@ func newRuns(c *console) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	cl := addClient(c, cmd)
-	f := addFilter(cmd, "since", "until", "actor", "agent", "outcome", "run")
+	f := addFilter(cmd, "since", "until", "actor", "agent", "subscription", "outcome", "run", "trace", "after")
 	addOutput(cmd, &format)
 	cmd.Flags().IntVar(&limit, "limit", api.DefaultLimit, "rows")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -31,6 +31,9 @@ func newRuns(c *console) *cobra.Command {
 		var list api.RunList
 		if err := cl.get(cmd.Context(), "runs", q, &list); err != nil {
 			return err
+		}
+		if list.More {
+			defer goOn(c, list.Next)
 		}
 		return printRows(c, format, list.Runs, runColumns(human), runColumns(api.Time))
 	}

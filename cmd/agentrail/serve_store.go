@@ -172,7 +172,8 @@ func (st *storage) queries() api.Store {
 func storeQuery(q api.Query) store.Query {
 	return store.Query{
 		Tenant: q.Tenant, From: q.Since, To: q.Until, Actor: q.Actor, Agent: q.Agent, Action: q.Action,
-		Outcome: q.Outcome, Kind: q.Kind, Class: q.Class, Run: q.Run, Limit: q.Limit,
+		Tool: q.Tool, Subscription: q.Subscription, Outcome: q.Outcome, Kind: q.Kind, Class: q.Class,
+		Run: q.Run, Trace: q.Trace, After: q.After, Limit: q.Limit,
 	}
 }
 

@@ -61,8 +61,8 @@ type Options struct {
 // Store holds the queries that the API asks. Every function must select by the
 // tenant it is given and nothing else of other tenants.
 type Store struct {
-	// Events yields the newest events first until yield returns an error,
-	// which it returns. Raw is left out.
+	// Events yields the newest events first, by time and then id, until yield
+	// returns an error, which it returns. Raw is left out.
 	Events func(ctx context.Context, q Query, yield func(Event) error) error
 	// Event returns one event with Raw, or ErrNotFound.
 	Event func(ctx context.Context, tenant, id string) (Event, error)

@@ -14,13 +14,15 @@ import (
 // EventList answers GET events in JSON.
 type EventList struct {
 	Events []Event `json:"events"`
-	More   bool    `json:"more"` // the limit cut the list
+	More   bool    `json:"more"`           // the limit cut the list
+	Next   string  `json:"next,omitempty"` // for after=, if there is more
 }
 
 // RunList answers GET runs.
 type RunList struct {
-	Runs []Run `json:"runs"`
-	More bool  `json:"more"`
+	Runs []Run  `json:"runs"`
+	More bool   `json:"more"`
+	Next string `json:"next,omitempty"`
 }
 
 func (a *api) events(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +89,9 @@ func (a *api) eventList(w http.ResponseWriter, r *http.Request, q Query) {
 		a.fail(w, r, "events", err)
 		return
 	}
-	list.Events, list.More = cut(list.Events, limit)
+	if list.Events, list.More = cut(list.Events, limit); list.More {
+		list.Next = list.Events[limit-1].Place()
+	}
 	writeJSON(w, http.StatusOK, list)
 }
 
@@ -197,7 +201,9 @@ func (a *api) runs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list := RunList{Runs: append([]Run{}, rows...)}
-	list.Runs, list.More = cut(list.Runs, limit)
+	if list.Runs, list.More = cut(list.Runs, limit); list.More {
+		list.Next = list.Runs[limit-1].Place()
+	}
 	writeJSON(w, http.StatusOK, list)
 }
 

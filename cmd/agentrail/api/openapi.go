@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// document is the OpenAPI description of this package's paths. A test holds
-// it to the routes and to what they answer.
+// document is the OpenAPI description of this package's paths and of the
+// intake. A test holds it to the routes and to what they answer.
 //
 //go:embed openapi.json
 var document []byte

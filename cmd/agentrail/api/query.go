@@ -20,19 +20,23 @@ type Query struct {
 	Since  time.Time // event time, inclusive
 	Until  time.Time // event time, exclusive
 
-	Actor   string // id or email
-	Agent   string
-	Action  string
-	Outcome string
-	Class   string
-	Kind    string
-	Run     string
+	Actor        string // id or email
+	Agent        string
+	Action       string // exact, or a prefix that ends with *
+	Tool         string
+	Subscription string
+	Outcome      string
+	Class        string
+	Kind         string
+	Run          string
+	Trace        string
 
 	Rule     string // of alerts
 	Severity string // of alerts
 	State    string // of alerts: open or resolved
 
-	Limit int // rows; newest first
+	Limit int    // rows; newest first
+	After string // Next of the list before: goes on behind its last row
 }
 
 // Limits of the number of rows in one answer.
@@ -44,8 +48,8 @@ const (
 
 // paramNames of each list, in the order in which messages name them.
 var (
-	eventParams  = []string{"since", "until", "actor", "agent", "action", "outcome", "class", "kind", "run", "limit", "format"}
-	runParams    = []string{"since", "until", "actor", "agent", "outcome", "run", "limit"}
+	eventParams  = []string{"since", "until", "actor", "agent", "action", "tool", "subscription", "outcome", "class", "kind", "run", "trace", "after", "limit", "format"}
+	runParams    = []string{"since", "until", "actor", "agent", "subscription", "outcome", "run", "trace", "after", "limit"}
 	alertParams  = []string{"since", "until", "actor", "agent", "rule", "severity", "state", "limit"}
 	streamParams = []string{"from", "class"}
 	dlqParams    = []string{"consumer", "limit"}
@@ -86,8 +90,9 @@ func query(r *http.Request, tenant string, now time.Time, maxLimit int, known ..
 	}
 	q := Query{
 		Tenant: tenant,
-		Actor:  v.Get("actor"), Agent: v.Get("agent"), Action: v.Get("action"), Outcome: v.Get("outcome"),
-		Class: v.Get("class"), Kind: v.Get("kind"), Run: v.Get("run"),
+		Actor:  v.Get("actor"), Agent: v.Get("agent"), Action: v.Get("action"), Tool: v.Get("tool"),
+		Subscription: v.Get("subscription"), Outcome: v.Get("outcome"),
+		Class: v.Get("class"), Kind: v.Get("kind"), Run: v.Get("run"), Trace: v.Get("trace"), After: v.Get("after"),
 		Rule: v.Get("rule"), Severity: v.Get("severity"), State: v.Get("state"),
 	}
 	if q.Since, err = parseTime(v, "since", now); err != nil {
@@ -101,6 +106,9 @@ func query(r *http.Request, tenant string, now time.Time, maxLimit int, known ..
 	}
 	if q.Limit, err = parseLimit(v, maxLimit); err != nil {
 		return Query{}, err
+	}
+	if q.After != "" && !isPlace(q.After) {
+		return Query{}, badParamf("after is %q; write the value of next from the list before", q.After)
 	}
 	return q, checkNames(q)
 }
@@ -177,6 +185,16 @@ func parseLimit(v url.Values, most int) (int, error) {
 		return 0, badParamf("limit is %q; write a number from 1 to %d", s, most)
 	}
 	return n, nil
+}
+
+// place names a row's place in a list that is sorted by time and id, newest
+// first.
+func place(at time.Time, id string) string { return strconv.FormatInt(at.UnixNano(), 10) + "." + id }
+
+func isPlace(s string) bool {
+	at, id, ok := strings.Cut(s, ".")
+	_, err := strconv.ParseInt(at, 10, 64)
+	return ok && err == nil && isEventID(id)
 }
 
 // refuse answers a request whose query string is wrong.

@@ -52,6 +52,9 @@ type Event struct {
 	Raw          *string   `json:"raw,omitempty"`    // the record as received; only for roles that may read content
 }
 
+// Place is what a list is asked for with after= to go on behind the event.
+func (e *Event) Place() string { return place(e.Time, e.ID) }
+
 // EventOf returns the event as the API shows it, without Raw. Its strings
 // share memory with ev.
 func EventOf(ev *schemas.Event) Event {
@@ -90,6 +93,9 @@ type Run struct {
 	Backfill     bool      `json:"backfill,omitempty"`
 	EventID      string    `json:"event_id,omitempty"` // of the record
 }
+
+// Place is what a list is asked for with after= to go on behind the run.
+func (r *Run) Place() string { return place(r.Ended, r.EventID) }
 
 // Column is one column of a table of T.
 type Column[T any] struct {
