@@ -113,7 +113,6 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		MaxBytes: int64(c.Journal.MaxBytes), ReserveBytes: int64(c.Journal.Reserve), SegmentBytes: int64(c.Journal.SegmentBytes),
 		Retention: time.Duration(c.Journal.Retention), TailBytes: int64(c.Journal.TailBytes), DedupWindow: c.Journal.DedupWindow,
 		EvictUnread: c.Journal.EvictUnread,
-		EvictUnread: c.Journal.EvictUnread,
 		Log:         log.With("part", "journal"), Reg: reg,
 	})
 	if errors.Is(err, journal.ErrLocked) {
@@ -191,7 +190,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	f.afterwards("store", st.close)
 	if st != nil {
 		if err := f.follow("store", journal.FromStart(), st, journal.FollowOptions{
-			Exact: true, Rows: 100_000, Bytes: 64 << 20, Linger: 500 * time.Millisecond,
+			Exact: true, Rows: 20_000, Bytes: 16 << 20, Linger: 500 * time.Millisecond,
 		}); err != nil {
 			return err
 		}

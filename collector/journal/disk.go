@@ -22,7 +22,7 @@ const (
 	DefaultMaxBytes     = 16 << 30
 	DefaultReserveBytes = 256 << 20
 	DefaultSegmentBytes = 64 << 20
-	DefaultTailBytes    = 64 << 20
+	DefaultTailBytes    = 32 << 20
 	DefaultDedupWindow  = 1_000_000
 	DefaultTick         = time.Second
 )
