@@ -17,7 +17,8 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
-// decodeTest is a decoder of its own: a record of the test is its number.
+// decodeTest is a decoder of its own: a record of the test is its number. It
+// has no time, so that its time is that of receipt, which Append decides.
 func decodeTest(b *schemas.Batch) error {
 	b.Events = make([]schemas.Event, len(b.Records))
 	for i, r := range b.Records {
@@ -35,7 +36,7 @@ func numbered(from, n int) *schemas.Batch {
 	b.ID = schemas.ProducerID("numbered", uint64(from), 0)
 	for i := range n {
 		raw := fmt.Appendf(nil, "record %d", from+i)
-		r := schemas.Record{Start: uint32(len(b.Body)), Length: uint32(len(raw)), ID: schemas.ProducerID("record", uint64(from+i), 0)}
+		r := schemas.Record{Start: uint32(len(b.Body)), Length: uint32(len(raw)), ID: schemas.ProducerID("record", uint64(from+i), 0), Flags: schemas.FlagTimeMissing}
 		binary.BigEndian.PutUint64(r.Digest[:], uint64(from+i))
 		b.Records = append(b.Records, r)
 		b.Body = append(b.Body, raw...)
