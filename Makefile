@@ -53,7 +53,7 @@ integration: build ## against programs that we did not write; prints what ran
 
 SEEDS ?= 20
 scenarios: ## the labelled day over SEEDS (20) seeds: found, quiet, seconds
-	$(GO) test -count=1 -timeout 30m -run TestScenarios -v ./deploy/sample -args -seeds $(SEEDS)
+	$(GO) test -count=1 -timeout 30m -run TestIncidentsAreFound -v ./deploy/sample -args -seeds $(SEEDS)
 
 clean: ## remove what was built; the data folder stays
 	rm -rf bin $(CACHE)

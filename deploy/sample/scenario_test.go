@@ -3,6 +3,7 @@ package sample_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -14,6 +15,9 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
+// seeds is how many days TestIncidentsAreFound makes.
+var seeds = flag.Uint64("seeds", 5, "seeds of the labelled day to try")
+
 // mostFalse bounds the false alerts per 10,000 benign records.
 const mostFalse = 0.6
 
@@ -21,7 +25,7 @@ const mostFalse = 0.6
 // mappings and detectors at their defaults. Every incident has to be found and
 // every twin left in peace. With -v it prints the tables.
 func TestIncidentsAreFound(t *testing.T) {
-	for seed := range uint64(5) {
+	for seed := range *seeds {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			d := day(seed)
