@@ -63,7 +63,7 @@ func printCheck(c *console, r *journal.CheckReport) error {
 	}
 	p.line("records", fmt.Sprintf("%d: %d duplicates, %d rejected, %d sealed", r.Records, r.Duplicates, r.Rejected, r.Sealed))
 	if r.TornTail {
-		p.line("end", "an unfinished write: normal while the server runs and after a crash")
+		p.line("end", "an unfinished write: normal while the server runs and after a crash; no index and no cursor says that it was ever whole")
 	}
 	if !r.OK() {
 		p.line("do next", "agentrail log repair --data "+r.Dir+" --dry-run")

@@ -117,6 +117,9 @@ func printVerified(c *console, format, dir string, r *notary.Result) error {
 		p.line("", fmt.Sprintf("and %d more", r.Suppressed))
 	}
 	verdict := "unchanged"
+	if r.TornTail {
+		verdict = fmt.Sprintf("unchanged up to frame %d", r.Last)
+	}
 	if !r.OK() {
 		verdict = "NOT unchanged"
 	}
@@ -132,7 +135,9 @@ func printVerified(c *console, format, dir string, r *notary.Result) error {
 		p.line("signed", fmt.Sprintf("up to frame %d, %s; %d frames after it rest on the chain alone", r.SignedTo, human(r.SignedAt), r.Unsigned))
 	}
 	if r.TornTail {
-		p.line("end", "an unfinished write: normal while the server runs and after a crash, not after a clean stop")
+		p.line("end", fmt.Sprintf("behind frame %d lies no whole frame: an unfinished write, normal while the server runs and after a crash", r.Last))
+		p.line("", "after a clean stop it would be a finding; a last frame that was changed after a crash, before anybody read it, looks the same:")
+		p.line("", "only a head kept elsewhere (--head) can tell")
 	}
 	if r.External == 0 {
 		p.line("not shown", "whether the end was cut off or the whole is an older copy; give a head kept elsewhere with --head")

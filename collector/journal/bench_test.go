@@ -169,16 +169,16 @@ func unclose(b *testing.B, dir string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i := len(files) - 1; i >= 0; i-- {
-		st, err := os.Stat(files[i])
+	for _, file := range slices.Backward(files) {
+		st, err := os.Stat(file)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.Remove(strings.TrimSuffix(files[i], ".seg") + ".idx"); err != nil && !os.IsNotExist(err) {
+		if err := os.Remove(strings.TrimSuffix(file, ".seg") + ".idx"); err != nil && !os.IsNotExist(err) {
 			b.Fatal(err)
 		}
 		if st.Size() > 1<<20 {
-			if err := os.Truncate(files[i], journal.DefaultSegmentBytes); err != nil {
+			if err := os.Truncate(file, journal.DefaultSegmentBytes); err != nil {
 				b.Fatal(err)
 			}
 			return

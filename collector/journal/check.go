@@ -28,7 +28,7 @@ type CheckReport struct {
 	Sealed     uint64         `json:"sealed"`
 	Head       schemas.Digest `json:"-"`
 	HeadDigest string         `json:"head_digest"` // digest of the last good frame
-	TornTail   bool           `json:"torn_tail"`   // an unfinished write at the end: normal after a crash and while the journal is written
+	TornTail   bool           `json:"torn_tail"`   // the end is no whole frame and nothing shows that it ever was: normal after a crash and while the journal is written
 	Faults     []Fault        `json:"faults,omitempty"`
 }
 
@@ -54,11 +54,12 @@ const maxFaults = 1000
 // be run beside a server: an unfinished write at the end is no fault. An error
 // means that the journal could not be read at all.
 func Check(dir string) (*CheckReport, error) {
+	read := readTo(dir) // first: cursors go on while a server runs
 	segments, err := segmentsOf(dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{r: &CheckReport{Dir: dir, Segments: len(segments)}}
+	c := &checker{r: &CheckReport{Dir: dir, Segments: len(segments)}, read: read}
 	for i, s := range segments {
 		limit := noHold
 		if i+1 < len(segments) {
@@ -72,6 +73,17 @@ func Check(dir string) (*CheckReport, error) {
 	return c.r, nil
 }
 
+// readTo returns the offset below which cursors have read, so that it was all
+// on disk; 0 if there are no cursors to ask.
+func readTo(dir string) Offset {
+	t, err := cursorsOf(dir)
+	if err != nil {
+		return 0
+	}
+	defer t.f.Close()
+	return t.highest()
+}
+
 // segmentsOf lists the segments of a journal without changing anything.
 func segmentsOf(dir string) ([]*segment, error) {
 	if _, err := os.Stat(filepath.Join(dir, segmentDir)); err != nil {
@@ -82,7 +94,8 @@ func segmentsOf(dir string) ([]*segment, error) {
 
 type checker struct {
 	r       *CheckReport
-	broken  bool // the frame before is not known: the chain cannot be compared
+	read    Offset // cursors have read everything below
+	broken  bool   // the frame before is not known: the chain cannot be compared
 	started bool
 	more    int
 }
@@ -109,7 +122,11 @@ func (c *checker) segment(s *segment, limit Offset, first bool) error {
 		c.r.Next, c.broken = s.base, true
 	}
 	from := len(c.r.Faults)
-	scan, err := scanSegment(s, limit, func(b *schemas.Batch, pos int64) { c.frame(s, b, pos) })
+	proven := provenEnd(s, limit)
+	if limit == noHold {
+		proven = max(proven, c.read)
+	}
+	scan, err := scanSegment(s, limit, proven, func(b *schemas.Batch, pos int64) { c.frame(s, b, pos) })
 	if err != nil {
 		return err
 	}
@@ -122,8 +139,11 @@ func (c *checker) segment(s *segment, limit Offset, first bool) error {
 			damages = append(damages, Fault{Code: "corrupt", Segment: s.path, Byte: d.pos, Offset: d.missing, To: d.missing + 1, Detail: "no whole frame begins here"})
 		}
 	}
-	if limit != noHold && scan.next < limit && len(damages) == 0 {
-		damages = append(damages, Fault{Code: "missing", Segment: s.path, Byte: scan.end, Offset: scan.next, To: limit, Detail: fmt.Sprintf("the segment ends before batch %d", limit)})
+	if scan.next < proven && len(damages) == 0 {
+		damages = append(damages, Fault{Code: "missing", Segment: s.path, Byte: scan.end, Offset: scan.next, To: proven, Detail: fmt.Sprintf("the segment ends before batch %d, which was on disk", proven-1)})
+	}
+	if n := len(damages); n > 0 && scan.next < proven && damages[n-1].Offset == scan.next {
+		damages[n-1].To = proven
 	}
 	if limit != noHold && scan.next < limit {
 		c.r.Next, c.broken = limit, true

@@ -3,6 +3,10 @@ package journal_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,4 +72,57 @@ func TestCheckNames(t *testing.T) {
 	body := bytes.Index(whole[frameStarts(whole)[1]:], []byte(`{"name"`))
 	f("digest", 1, func(p []byte) { p[body+3] ^= 1 })
 	f("chain", 2, func(p []byte) { p[48] ^= 1 })
+}
+
+// TestChangedLast: a broken last frame is damage if the segment's index or a
+// cursor says that it was whole, and then a gap when the journal is opened;
+// else it is taken for an unfinished write.
+func TestChangedLast(t *testing.T) {
+	f := func(cursor, index, damage bool) {
+		t.Helper()
+		dir := t.TempDir()
+		d := open(t, small(dir))
+		c, err := d.Open(t.Context(), "c", 0, journal.FromStart())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			appendOne(t, d, fmt.Sprint("b", i))
+		}
+		if cursor {
+			c.Commit(3)
+		}
+		if err := errors.Join(c.Close(), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+		path := segmentFiles(t, dir)[0]
+		p := slurp(t, path)
+		p[frameStarts(p)[2]+200] ^= 1
+		write(t, path, append(p, make([]byte, 8192)...))
+		if !index {
+			if err := os.Remove(strings.TrimSuffix(path, ".seg") + ".idx"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := journal.Check(dir)
+		if err != nil || r.OK() == damage || r.TornTail == damage || damage && (r.Faults[0].Code != "corrupt" || r.Faults[0].Offset != 2) {
+			t.Errorf("cursor %v, index %v: %+v, %v", cursor, index, r, err)
+		}
+		want := []string{"b0", "b1", "after"}
+		if damage {
+			want = []string{"b0", "b1", "gap[2,3)", "after"}
+		}
+		d = open(t, small(dir))
+		appendOne(t, d, "after")
+		if got := read(t, d); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+			t.Errorf("cursor %v, index %v: %v, want %v", cursor, index, got, want)
+		}
+		if damage {
+			until(t, d, func() bool { return slices.Contains(read(t, d), "health journal.gap") })
+		}
+	}
+	f(false, true, true)
+	f(true, false, true)
+	f(true, true, true)
+	f(false, false, false)
 }

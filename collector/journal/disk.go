@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -281,8 +282,8 @@ func (d *Disk) locate(o Offset) (s *segment, limit Offset, ok bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	limit = d.head.Load()
-	for i := len(d.segments) - 1; i >= 0; i-- {
-		if s = d.segments[i]; s.base <= o {
+	for _, s = range slices.Backward(d.segments) {
+		if s.base <= o {
 			return s, limit, true
 		}
 		limit = s.base

@@ -207,8 +207,7 @@ func (f *follower) deliver(ctx context.Context, group []*schemas.Batch) error {
 func (f *follower) backoff(attempt int, err error) time.Duration {
 	d := min(100*time.Millisecond<<min(attempt-1, 20), f.o.MaxBackoff)
 	d = d/2 + rand.N(d/2+1)
-	var ra *RetryAfter
-	if errors.As(err, &ra) {
+	if ra, ok := errors.AsType[*RetryAfter](err); ok {
 		d = max(d, min(ra.After, maxRetryAfter))
 	}
 	return d

@@ -35,11 +35,13 @@ func (d *Disk) recover(ctx context.Context) (*writer, error) {
 		seen: newWindow(d.o.DedupWindow), self: newBatchIDs(selfBatchIDs), sent: newBatchIDs(sentBatchIDs),
 	}
 	var last *scan
+	read := d.cursors.highest()
 	if n := len(segments); n > 0 {
-		if last, err = scanSegment(segments[n-1], noHold, nil); err != nil {
+		proven := max(read, provenEnd(segments[n-1], noHold))
+		if last, err = scanSegment(segments[n-1], noHold, proven, nil); err != nil {
 			return nil, err
 		}
-		if proven := provenEnd(last.s, noHold); proven > last.next { // its end is damaged, not torn
+		if proven > last.next { // its end is damaged, not torn
 			last.next, last.end = proven, last.s.size.Load()
 		}
 		if err := d.closeLast(last); err != nil {
@@ -50,8 +52,7 @@ func (d *Disk) recover(ctx context.Context) (*writer, error) {
 	if err := w.remember(ctx, segments, last); err != nil {
 		return nil, err
 	}
-	if read := d.cursors.highest(); read > w.next {
-		d.log.Error("journal ends before what its cursors have read", "end", w.next, "read", read)
+	if last == nil { // the segments are gone, the cursors are not
 		w.next = read
 	}
 	d.segments = segments
@@ -120,16 +121,16 @@ type damage struct {
 // scanSegment reads every frame. Damage after which a frame says that the
 // missing one was durable is damage to something acknowledged: it stays and
 // becomes a gap. Anything else at the end is the torn write of a crash.
-// Frames from limit on belong to a later segment. visit, if any, sees every
-// good frame and where it begins, also those that are cut off afterwards.
-func scanSegment(s *segment, limit Offset, visit func(b *schemas.Batch, pos int64)) (*scan, error) {
+// Frames from limit on belong to a later segment; everything below proof was
+// durable. visit, if any, sees every good frame and where it begins, also those
+// that are cut off afterwards.
+func scanSegment(s *segment, limit, proof Offset, visit func(b *schemas.Batch, pos int64)) (*scan, error) {
 	r, err := newFrameReader(s)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
 	c := &scan{s: s, next: s.base, prev: s.prev, end: segmentHeader}
-	proof := provenEnd(s, limit) // everything below was durable
 	for {
 		h, err := r.head(limit)
 		var b *schemas.Batch

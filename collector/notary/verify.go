@@ -51,7 +51,7 @@ type Result struct {
 	SignedTo   uint64    `json:"signed_to"`  // offset of the last frame that a good head covers
 	SignedAt   time.Time `json:"signed_at"`  // journal time of that head; zero if there is none
 	Unsigned   uint64    `json:"unsigned"`   // frames after it
-	TornTail   bool      `json:"torn_tail"`  // an unfinished write at the end: normal while the server runs and after a crash
+	TornTail   bool      `json:"torn_tail"`  // the end is no whole frame and nothing shows that it ever was: an unfinished write, or the last frame was changed
 	Unchecked  int       `json:"unchecked"`  // heads in the journal about frames that retention has removed
 	Findings   []Finding `json:"findings"`   // at most maxFindings, in the order in which they were met
 	Suppressed int       `json:"suppressed"` // findings beyond them
@@ -299,6 +299,8 @@ func (v *verifier) finish() *Result {
 func (v *verifier) external(h schemas.Head) {
 	switch {
 	case !v.trusted(h, h.Offset):
+	case len(v.links) > 0 && h.Offset > v.res.Last && v.res.TornTail:
+		v.find("changed", v.res.Last+1, "the given head signed frame %d, but from frame %d on only broken bytes are left", h.Offset, v.res.Last+1)
 	case len(v.links) == 0 || h.Offset > v.res.Last:
 		v.find("truncated", v.res.Last, "the given head signed frame %d, but the journal ends before it: its end was cut off, or the whole is an older copy", h.Offset)
 	case h.Offset < v.res.First:

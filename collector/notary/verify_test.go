@@ -244,7 +244,7 @@ func TestVerifyFindsEveryFlippedBit(t *testing.T) {
 				t.Fatal(err)
 			}
 			res := verify(t, dir, key, last)
-			if res.OK() && !res.TornTail && !padding(text, f, at) {
+			if res.OK() && !padding(text, f, at) {
 				missed++
 				t.Errorf("bit %d of byte %d of frame %d: not found", at%8, at-f.from, i)
 			}
@@ -274,15 +274,61 @@ func TestVerifyFindsLostSegment(t *testing.T) {
 	mustFind(t, verify(t, dir, key, last), "missing", -1)
 }
 
-// Without a head from elsewhere a cut end cannot show; with one it does.
-func TestVerifyFindsCutEndByExternalHead(t *testing.T) {
+// A cut end shows by the index of the segment and by the cursors; where they
+// were removed too, only by a head from elsewhere.
+func TestVerifyFindsCutEnd(t *testing.T) {
 	key, dir := newKey(t, "acme/journal"), t.TempDir()
 	last := build(t, dir, recipe{n: 14, key: key})
 	path, _, frames := segment(t, dir)
-	if err := os.Truncate(path, int64(frames[len(frames)-4].from)); err != nil {
+	cut := len(frames) - 4
+	if err := os.Truncate(path, int64(frames[cut].from)); err != nil {
 		t.Fatal(err)
 	}
-	mustFind(t, verify(t, dir, key, last), "truncated", -1)
+	mustFind(t, verify(t, dir, key), "missing", cut)
+	forget(t, dir)
+	if res := verify(t, dir, key); !res.OK() {
+		t.Errorf("what cannot show is found: %v", res.Findings)
+	}
+	mustFind(t, verify(t, dir, key, last), "truncated", cut-1)
+}
+
+// A change of the last frame is no unfinished write as long as anything says
+// that the frame was whole.
+func TestVerifyFindsChangedLastFrame(t *testing.T) {
+	key, dir := newKey(t, "acme/journal"), t.TempDir()
+	build(t, dir, recipe{n: 14, key: key})
+	path, text, frames := segment(t, dir)
+	n := len(frames) - 1
+	last, err := key.Sign(0, uint64(n), schemas.Digest{1}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[frames[n].from+200] ^= 1
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustFind(t, verify(t, dir, key), "changed", n)
+	forget(t, dir)
+	if res := verify(t, dir, key); !res.OK() || !res.TornTail || int(res.Last) != n-1 {
+		t.Errorf("result without proof: %+v", res)
+	}
+	mustFind(t, verify(t, dir, key, last), "changed", n)
+}
+
+// forget removes what says how far the journal went: its indexes and cursors.
+func forget(t *testing.T, dir string) {
+	t.Helper()
+	for _, pattern := range []string{"segments/*.idx", "cursors/*"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestVerifyFindsOlderCopyByExternalHead(t *testing.T) {
