@@ -82,7 +82,6 @@ type serveOptions struct {
 // then the consumers, which keep what they were doing for the next start, then
 // the engine and the journal.
 func serve(ctx context.Context, c *config, o serveOptions) (err error) {
-	tuneMemory()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	log := o.log

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -21,15 +19,6 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
 )
-
-// tuneMemory lets the heap grow to two and a half times of what lives before
-// it is collected: most of what is allocated is batches, which soon die. GOGC
-// overrules it.
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150)
-	}
-}
 
 // newLogger writes what the program says about itself to standard error.
 func newLogger(c *console, lc logConfig) *slog.Logger {
