@@ -183,7 +183,7 @@ func unclose(b *testing.B, dir string) {
 			}
 			return
 		}
-		if err := os.Remove(files[i]); err != nil {
+		if err := os.Remove(file); err != nil {
 			b.Fatal(err)
 		}
 	}
