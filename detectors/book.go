@@ -266,7 +266,11 @@ func (b *book) close(ep *episode) {
 
 func (b *book) resolve(ep *episode, why string) {
 	if why == "" {
-		why = fmt.Sprintf("Quiet for %s after %d events.", short(time.Duration(ep.quiet)), ep.alert.Count)
+		events := "1 event"
+		if n := ep.alert.Count; n != 1 {
+			events = fmt.Sprintf("%d events", n)
+		}
+		why = fmt.Sprintf("Quiet for %s after %s.", short(time.Duration(ep.quiet)), events)
 	}
 	ep.alert.Reason = why + " It was: " + ep.alert.Reason
 	b.tell(ep, schemas.TransitionResolve, false)

@@ -108,9 +108,13 @@ func (b *burst) folded(h *hit, k int) bool {
 	kind, s := subjectKind(k), &h.keys[k].val
 	calls, writes := s.allSum, s.someSum
 	held := false
-	for holder := ofAgent; holder < kind; holder++ {
+	holds := func(x *entry[burstKey, subject]) bool { // an alert on calls does not tell of writes
+		o := b.ongoing(h, x)
+		return o != nil && (o.writes || h.count[k].writes < s.writeLimit)
+	}
+	for holder := range kind {
 		main := s.votes[holder].id
-		if x := h.keys[holder]; x != nil && b.ongoing(h, x) != nil {
+		if x := h.keys[holder]; x != nil && holds(x) {
 			if h.count[k].late || x.key.id == main {
 				return true
 			}
@@ -118,7 +122,7 @@ func (b *burst) folded(h *hit, k int) bool {
 			calls, writes = less(calls, x.val.allSum), less(writes, x.val.someSum)
 		}
 		key := h.keys[k].key
-		if x := b.keys.peek(burstKey{key.scope, holder, key.background, main}); x != nil && x != h.keys[holder] && b.ongoing(h, x) != nil {
+		if x := b.keys.peek(burstKey{key.scope, holder, key.background, main}); x != nil && x != h.keys[holder] && holds(x) {
 			held = true
 			calls, writes = less(calls, x.val.allSum), less(writes, x.val.someSum)
 		}
@@ -209,7 +213,7 @@ func (b *burst) alert(h *hit, k int, as subjectKind, calls, writes uint32) (sche
 		Evidence: evidenceOf(ev), Tags: burstTags(as, h.origin.Background),
 	}
 	a.OnBehalfOf = in.User(ev.Tenant, cmp.Or(h.origin.OnBehalfOf, ev.Actor))
-	b.explain(&a, h, k, as, what)
+	b.explain(&a, h, k, as)
 	usualText := "usual not known yet"
 	if s.seasoned {
 		level := float64(int(known.level*10+0.5)) / 10
@@ -237,7 +241,7 @@ func (b *burst) since(h *hit, k int) int64 {
 }
 
 // explain fills in how things are known, how sure that is and what to do next.
-func (b *burst) explain(a *schemas.Alert, h *hit, k int, as subjectKind, what string) {
+func (b *burst) explain(a *schemas.Alert, h *hit, k int, as subjectKind) {
 	ev, s := h.ev, &h.keys[k].val
 	why, unseen := h.origin.explain(ev)
 	_, access := b.access(ev, h.scope)
@@ -261,19 +265,25 @@ func (b *burst) explain(a *schemas.Alert, h *hit, k int, as subjectKind, what st
 		sure--
 	}
 	a.Confidence = []string{"low", "low", "medium", "high"}[sure+1]
-	for other := ofAgent; other < subjectKinds; other++ {
+	for other := range subjectKinds {
 		if other != as && h.mostly(as, other) {
-			a.Why = append(a.Why, "most of it by way of "+b.subjectName(ev.Tenant, h.keys[other].key))
+			a.Why = append(a.Why, "at least 80 % of the calls are "+[subjectKinds]string{"through ", "by ", "with "}[other]+b.subjectName(ev.Tenant, h.keys[other].key))
 		}
 	}
-	a.Why = append(a.Why, "calls that were refused are not counted; "+subjectNames[as]+" alerts stand for the same calls counted by agent, actor and tool")
+	a.Why = append(a.Why, "calls that were refused are not counted; the same calls counted by agent, by actor and by tool are this one alert")
 	if ev.Run != "" {
 		a.Next = append(a.Next, "agentrail events --run "+quote(ev.Run))
 	}
-	a.Next = append(a.Next, "agentrail events --"+subjectNames[as]+" "+quote(h.keys[as].key.id)+" --action tool.execute")
-	if what == "writes" && as == ofAgent && h.origin.Background {
-		a.Next = append(a.Next, "remove or edit the agent's subscription on the platform to stop it")
+	a.Next = append(a.Next, "agentrail events --"+subjectNames[as]+" "+quote(h.keys[as].key.id)+" --action tool.execute"+since(a.FirstSeen))
+	if as == ofAgent && h.origin.Background {
+		a.Why = append(a.Why, "to stop it, take away or edit the agent's subscription on the platform; its create record names the owner")
+		a.Next = append(a.Next, "agentrail events --agent "+quote(h.keys[as].key.id)+" --action subscription.create")
 	}
+}
+
+// since is the filter for events from that moment on.
+func since(t time.Time) string {
+	return " --since " + t.Truncate(time.Second).Format(time.RFC3339)
 }
 
 func (b *burst) subjectName(tenant string, k burstKey) string {

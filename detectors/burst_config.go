@@ -106,9 +106,12 @@ func (b *burst) check(c plug.Config) error {
 		name string
 		limits
 	}{
-		{"agent: background", cfg.Agent.Background}, {"agent: interactive", cfg.Agent.Interactive},
-		{"actor: background", cfg.Actor.Background}, {"actor: interactive", cfg.Actor.Interactive},
-		{"tool: background", cfg.Tool.Background}, {"tool: interactive", cfg.Tool.Interactive},
+		{"agent: background", cfg.Agent.Background},
+		{"agent: interactive", cfg.Agent.Interactive},
+		{"actor: background", cfg.Actor.Background},
+		{"actor: interactive", cfg.Actor.Interactive},
+		{"tool: background", cfg.Tool.Background},
+		{"tool: interactive", cfg.Tool.Interactive},
 	} {
 		if slices.Min([]int{l.Writes, l.Calls, l.WritesFloor, l.CallsFloor}) < 1 {
 			return c.Errorf("%s: limits must be at least 1", l.name)

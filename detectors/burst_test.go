@@ -2,6 +2,7 @@ package detectors_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -328,6 +329,20 @@ func TestBurstRises(t *testing.T) {
 		if len(opened(got)) != 1 || got[0].Severity != schemas.SeverityLow || last.Severity != schemas.SeverityMedium || last.ID != got[0].ID || !strings.Contains(last.Reason, "writes") {
 			t.Errorf("%s: %d transitions, the last is %s %q", source, len(got), last.Severity, last.Reason)
 		}
+	}
+}
+
+// TestBurstOnCallsHidesNoWrites: an agent is in alert for its reads, which is
+// low; what then writes through it is told all the same.
+func TestBurstOnCallsHidesNoWrites(t *testing.T) {
+	s := tell(t, detectors.Options{})
+	s.event(noon.Add(-time.Hour), "inventory.snapshot", inventory("Helper", schemas.TriNo))
+	s.calls(noon, 260, time.Second, func(ev *schemas.Event) { ev.Actor, ev.Tool = fmt.Sprint("u", ev.Time/1e9%4), "jira.get_issue" })
+	s.calls(noon.Add(260*time.Second), 55, time.Second, func(ev *schemas.Event) { ev.Actor = "u_writer" })
+	s.live()
+	got := opened(s.play())
+	if want := []string{"burst agent a1 low", "burst actor u_writer medium"}; !slices.Equal(got, want) {
+		t.Errorf("alerts %q, want %q", got, want)
 	}
 }
 

@@ -11,14 +11,14 @@ import (
 
 // denialKinds say how each kind of refusal is told.
 var denialKinds = map[refused]struct {
-	rule, title, noun string
+	rule, title, fate string
 	severity          schemas.Severity
 	tags              []string
 }{
-	refusedPolicy:   {RuleDenial, "Policy-denial spike", "calls refused by permission or policy", schemas.SeverityMedium, []string{"owasp.asi01", "owasp.asi03", "attack.atlas.aml.t0053"}},
-	refusedAuth:     {RuleDenialAuth, "Many calls without valid credentials", "calls refused for missing or expired credentials", schemas.SeverityLow, []string{"owasp.asi03"}},
-	refusedThrottle: {RuleDenialThrottle, "Many calls throttled", "calls throttled", schemas.SeverityInformational, []string{"owasp.llm10"}},
-	refusedSpend:    {RuleDenialSpend, "Spend limit reached", "calls refused because the budget is used up", schemas.SeverityLow, []string{"attack.atlas.aml.t0034.002", "owasp.llm10"}},
+	refusedPolicy:   {RuleDenial, "Policy-denial spike", "were refused by permission or policy", schemas.SeverityMedium, []string{"owasp.asi01", "owasp.asi03", "attack.atlas.aml.t0053"}},
+	refusedAuth:     {RuleDenialAuth, "Many calls without valid credentials", "were refused for missing or expired credentials", schemas.SeverityLow, []string{"owasp.asi03"}},
+	refusedThrottle: {RuleDenialThrottle, "Many calls throttled", "were throttled", schemas.SeverityInformational, []string{"owasp.llm10"}},
+	refusedSpend:    {RuleDenialSpend, "Spend limit reached", "were refused because the budget is used up", schemas.SeverityLow, []string{"attack.atlas.aml.t0034.002", "owasp.llm10"}},
 }
 
 func (n *denial) entity(k denialKey) entityKey {
@@ -85,19 +85,19 @@ func (n *denial) alert(h *denialHit, x *entry[denialKey, share], c counted) (sch
 	if x.key.kind != ofTenant {
 		a.Actor, a.ActorEmail, a.Agent = clone(ev.Actor), clone(ev.ActorEmail), clone(ev.Agent)
 		a.OnBehalfOf = n.deps.Names.User(ev.Tenant, cmp.Or(ev.Actor, ev.ActorEmail))
-		who = "of " + a.OnBehalfOf
+		who = "by " + a.OnBehalfOf
 		if x.key.kind == uint8(ofAgent) {
-			who = "of agent " + n.deps.Names.Agent(ev.Tenant, ev.Agent) + " on behalf of " + cmp.Or(a.OnBehalfOf, "an unknown user")
+			who = "by agent " + n.deps.Names.Agent(ev.Tenant, ev.Agent) + " on behalf of " + cmp.Or(a.OnBehalfOf, "an unknown user")
 		}
 	}
 	n.explain(&a, h, x)
 	known := s.n >= learnedCalls
-	usualText := fmt.Sprintf("%.2g %% taken as usual while learning", 100*usual)
+	usualText := fmt.Sprintf("usual share not known yet, %.2g %% assumed", 100*usual)
 	if known {
 		a.Usual = &level
-		usualText = fmt.Sprintf("usual %.2g %%", 100*usual)
+		usualText = fmt.Sprintf("usual share %.2g %%", 100*usual)
 	}
-	tail := fmt.Sprintf("%s %s in %s, %.0f %% of %d calls when first told; %s.", k.noun, who, short(time.Duration(n.cfg.Window)), 100*ratio, c.calls, usualText)
+	tail := fmt.Sprintf("calls %s %s in %s (%.0f %% of %d calls when first told); %s.", who, k.fate, short(time.Duration(n.cfg.Window)), 100*ratio, c.calls, usualText)
 	return a, tail
 }
 
@@ -116,14 +116,14 @@ func (n *denial) explain(a *schemas.Alert, h *denialHit, x *entry[denialKey, sha
 	ev, s := h.ev, &x.val
 	origin := n.deps.Origins.Of(ev)
 	a.Initiator = origin.Initiator.String()
-	a.Why = append(a.Why, fmt.Sprintf("counted as such by reason %q and status %d of the newest refusal", cut(cmp.Or(ev.Reason, ev.OutcomeText)), ev.Status))
+	a.Why = append(a.Why, "the newest refusal: "+refusalWording(ev))
 	if x.key.kind != ofTenant {
 		if ev.Run != "" || ev.Action == "tool.execute" {
 			why, unseen := origin.explain(ev)
 			a.Why, a.Unseen = append(a.Why, why), unseen
 		}
 		if s.other.id != "" {
-			a.Why = append(a.Why, "refusals that are mostly one actor's and one agent's are told once, of whichever reached the limit first")
+			a.Why = append(a.Why, "refusals that are mostly of one actor through one agent are one alert, on whichever of the two reached the limit first")
 		}
 	}
 	if x.key.kind == ofTenant && s.most.id != "" && 2*uint64(s.most.lead) >= uint64(s.someSum) {
@@ -141,15 +141,29 @@ func (n *denial) explain(a *schemas.Alert, h *denialHit, x *entry[denialKey, sha
 		a.Confidence = "low"
 		a.Unseen = append(a.Unseen, "why the calls were refused: the records give neither reason nor status")
 	}
-	a.Unseen = append(a.Unseen, "which policy refused: the records do not name it")
+	if h.kind == refusedPolicy {
+		a.Unseen = append(a.Unseen, "which policy refused: the records do not name it")
+	}
 	if ev.Run != "" {
 		a.Next = append(a.Next, "agentrail events --run "+quote(ev.Run))
 	}
+	which := ""
 	if x.key.kind != ofTenant {
-		a.Next = append(a.Next, "agentrail events --"+a.Entity.Kind+" "+quote(a.Entity.ID)+" --outcome denied")
-	} else {
-		a.Next = append(a.Next, "agentrail events --outcome denied")
+		which = " --" + a.Entity.Kind + " " + quote(a.Entity.ID)
 	}
+	a.Next = append(a.Next, "agentrail events"+which+" --outcome "+ev.Outcome.String()+since(a.FirstSeen))
+}
+
+// refusalWording is what the record says about why it was refused.
+func refusalWording(ev *schemas.Event) string {
+	var said []string
+	if reason := cut(cmp.Or(ev.Reason, ev.OutcomeText)); reason != "" {
+		said = append(said, fmt.Sprintf("reason %q", reason))
+	}
+	if ev.Status != 0 {
+		said = append(said, fmt.Sprintf("status %d", ev.Status))
+	}
+	return cmp.Or(strings.Join(said, ", "), "neither reason nor status, outcome "+ev.Outcome.String())
 }
 
 func cut(s string) string {

@@ -56,6 +56,18 @@ func TestDenial(t *testing.T) {
 		})
 	})
 	f("tools unauthorized", func(s *story) { s.calls(noon, 8, 10*time.Second, failed(422, "tools_unauthorized")) }, "denial agent a1 medium")
+	f("unprocessable, and nobody said no", func(s *story) {
+		s.calls(noon, 30, 10*time.Second, func(ev *schemas.Event) {
+			ev.Outcome, ev.Status, ev.Reason = schemas.OutcomeError, 422, "field is missing"
+		})
+	})
+	mapped := func(d schemas.Denial) func(*schemas.Event) {
+		return func(ev *schemas.Event) { failed(0, "E4711")(ev); ev.Denial = d }
+	}
+	f("the mapping calls it policy", func(s *story) { s.calls(noon, 8, 10*time.Second, mapped(schemas.DenialPolicy)) }, "denial agent a1 medium")
+	f("the mapping calls it expired", func(s *story) { s.calls(noon, 90, time.Second, mapped(schemas.DenialExpired)) }, "denial.auth tenant acme low")
+	f("the mapping calls it throttled", func(s *story) { s.calls(noon, 90, time.Second, mapped(schemas.DenialThrottled)) }, "denial.throttle tenant acme informational")
+	f("the mapping calls it spend", func(s *story) { s.calls(noon, 40, time.Second, mapped(schemas.DenialSpend)) }, "denial.spend tenant acme low")
 	f("denied behind a 200", func(s *story) {
 		s.calls(noon, 8, 10*time.Second, func(ev *schemas.Event) {
 			ev.Outcome, ev.Reason = schemas.OutcomeError, "PERMISSION_DENIED: the user may not use this tool"
@@ -107,7 +119,7 @@ func TestDenialSaysAll(t *testing.T) {
 	s.live()
 	got := s.play()
 	a := got[0]
-	want := `8 calls refused by permission or policy of agent "Ticket Digest" (a1) on behalf of alice@example.com in 10m, 100 % of 8 calls when first told; 2 % taken as usual while learning.`
+	want := `8 calls by agent "Ticket Digest" (a1) on behalf of alice@example.com were refused by permission or policy in 10m (100 % of 8 calls when first told); usual share not known yet, 2 % assumed.`
 	if a.Reason != want {
 		t.Errorf("reason\n got %s\nwant %s", a.Reason, want)
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // Encoder writes state as compact bytes. The same calls give the same bytes.
@@ -47,8 +45,6 @@ func (e *Encoder) JSON(v any) {
 	}
 	e.Str(string(b))
 }
-
-func (e *Encoder) id(id schemas.ID) { e.buf = append(e.buf, id[:]...) }
 
 var (
 	errState  = errors.New("state is cut short or damaged")
@@ -144,16 +140,6 @@ func (d *Decoder) JSON(into any) {
 		return
 	}
 	d.buf = d.buf[n:]
-}
-
-func (d *Decoder) id() (id schemas.ID) {
-	if len(d.buf) < len(id) {
-		d.fail()
-		return id
-	}
-	copy(id[:], d.buf)
-	d.buf = d.buf[len(id):]
-	return id
 }
 
 // section reads bytes behind their length of eight bytes.

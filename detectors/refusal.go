@@ -55,10 +55,20 @@ var refusalWords = []struct {
 // longestReason caps how much of a reason is looked at.
 const longestReason = 512
 
-// refusal tells why a call was turned away, or that it was not.
+// refusal tells why a call was turned away, or that it was not. What the
+// mapping says of it goes first. Only its word "policy" is looked into, since
+// that is also what it calls a no without a code.
 func refusal(ev *schemas.Event) refused {
 	if ev.Outcome == schemas.OutcomeOK || ev.Outcome == schemas.OutcomeCancelled {
 		return refusedNot
+	}
+	switch ev.Denial {
+	case schemas.DenialExpired:
+		return refusedAuth
+	case schemas.DenialThrottled:
+		return refusedThrottle
+	case schemas.DenialSpend:
+		return refusedSpend
 	}
 	if ev.Outcome == schemas.OutcomeUnknown && ev.Status < 400 && ev.Reason == "" {
 		return refusedNot
@@ -76,10 +86,10 @@ func refusal(ev *schemas.Event) refused {
 		return refusedThrottle
 	case 402:
 		return refusedSpend
-	case 403, 422:
+	case 403:
 		return refusedPolicy
 	}
-	if ev.Outcome != schemas.OutcomeDenied {
+	if ev.Outcome != schemas.OutcomeDenied && ev.Denial != schemas.DenialPolicy {
 		return refusedNot
 	}
 	return refusalByRecord(ev)

@@ -36,11 +36,6 @@ func (s *scopes) put(k scope) uint32 {
 	return n
 }
 
-func (s *scopes) find(tenant, source string) (uint32, bool) {
-	n, ok := s.by[scope{tenant, source}]
-	return n, ok
-}
-
 func (s *scopes) names(n uint32) (tenant, source string) { return s.list[n].tenant, s.list[n].source }
 
 func (s *scopes) save(e *Encoder) {

@@ -87,7 +87,8 @@ type judgement struct {
 	changes  []schemas.Change
 	refusal  refused
 	failed   bool
-	local    string
+	local    string // when, in the tenant's zone
+	hours    string // that are worked
 
 	why, unseen []string
 }
@@ -146,12 +147,12 @@ func (s *subscription) judgeTime(j *judgement) {
 		j.unseen = append(j.unseen, "when it happened: the record has no usual time, so the time of receipt is judged")
 	}
 	in, local := h.working(eventTime(j.ev), s.deps.Zone(j.ev.Tenant))
-	j.offHours, j.local = !in, local
+	j.offHours, j.local, j.hours = !in, local, h.String()
 	where := "within"
 	if j.offHours {
 		where = "outside"
 	}
-	j.why = append(j.why, fmt.Sprintf("%s is %s the working hours %s", local, where, h.String()))
+	j.why = append(j.why, fmt.Sprintf("%s is %s the working hours %s", local, where, j.hours))
 }
 
 func (s *subscription) judgeChange(j *judgement) {
@@ -183,7 +184,7 @@ func (s *subscription) alert(j *judgement) schemas.Alert {
 		Subscription: clone(ev.Subscription), Run: clone(ev.Run), Initiator: ev.Initiator.String(),
 		LastSeen: time.Unix(0, eventTime(ev)).UTC(), Evidence: evidenceOf(ev), Changes: j.changes,
 		Why: j.why, Unseen: j.unseen, Tags: j.tags(),
-		Next: []string{"agentrail events --agent " + quote(ev.Agent) + " --action subscription." + j.verb},
+		Next: []string{"agentrail events" + j.place() + " --action subscription." + j.verb},
 	}
 	a.Rule, a.Severity = j.rule()
 	a.Entity = s.entity(j, a.Rule)
@@ -196,6 +197,19 @@ func (s *subscription) alert(j *judgement) schemas.Alert {
 		a.Transition = schemas.TransitionOpen
 	}
 	return a
+}
+
+// place is the filter for what else happened to the same thing.
+func (j *judgement) place() string {
+	switch ev := j.ev; {
+	case ev.Agent != "":
+		return " --agent " + quote(ev.Agent)
+	case ev.Subscription != "":
+		return " --subscription " + quote(ev.Subscription)
+	case ev.Actor != "" || ev.ActorEmail != "":
+		return " --actor " + quote(cmp.Or(ev.Actor, ev.ActorEmail))
+	}
+	return ""
 }
 
 func (j *judgement) suspicious() bool { return j.by == byOther || j.offHours || len(j.wider) > 0 }
@@ -275,29 +289,29 @@ func (s *subscription) words(j *judgement) (title, reason string) {
 	if j.failed {
 		did, title = "tried to "+j.verb, "Attempt to "+j.verb+" a subscription"
 	}
+	when := "on " + j.local
 	var notes []string
 	switch {
 	case j.by == byOther:
 		title += " by a non-owner"
 		notes = append(notes, "the owner is "+s.people(ev.Tenant, j.owners))
-	case j.by == byOwner && j.verb == "create":
-		notes = append(notes, "as its owner")
 	case j.by == byOwner:
-		notes = append(notes, "who owns it")
+		who += ", its owner,"
 	default:
 		notes = append(notes, "the owner is not known")
 	}
 	if j.offHours {
 		title += " off-hours"
+		when += ", outside the working hours " + j.hours
 	}
 	if len(j.wider) > 0 {
 		title += ", scope widened"
-		notes = append(notes, "widened "+strings.Join(j.wider, ", "))
+		notes = append(notes, "this widened "+strings.Join(j.wider, ", "))
 	}
 	if j.failed {
-		notes = append(notes, "the call was not carried out: "+cmp.Or(ev.Reason, ev.OutcomeText, ev.Outcome.String()))
+		notes = append(notes, "the call was not carried out ("+cmp.Or(ev.Reason, ev.OutcomeText, ev.Outcome.String())+")")
 	}
-	return title, fmt.Sprintf("%s %s %s on %s; %s.", who, did, what, j.local, strings.Join(notes, "; "))
+	return title, strings.Join(append([]string{fmt.Sprintf("%s %s %s %s", who, did, what, when)}, notes...), "; ") + "."
 }
 
 func (s *subscription) people(tenant string, ids []string) string {

@@ -149,3 +149,34 @@ func TestSubscriptionChanges(t *testing.T) {
 		t.Errorf("changes differ (-want +got):\n%s", diff)
 	}
 }
+
+// TestSubscriptionSentences reads what people are told.
+func TestSubscriptionSentences(t *testing.T) {
+	f := func(name, want string, tell3 func(*story)) {
+		t.Helper()
+		s := tell(t, detectors.Options{})
+		s.event(noon, "inventory.snapshot", inventory("Ticket Digest", schemas.TriYes))
+		tell3(s)
+		s.live()
+		got := s.play()
+		if last := got[len(got)-1]; last.Reason != want {
+			t.Errorf("%s:\n got %s\nwant %s", name, last.Reason, want)
+		}
+	}
+	alices := func(s *story) { s.event(noon, "subscription.create", nil) }
+	f("the first", `alice@example.com, its owner, created a subscription of agent "Ticket Digest" (a1) on Wed 12:00 UTC.`, alices)
+	f("by the owner, off-hours", `alice@example.com, its owner, edited a subscription of agent "Ticket Digest" (a1) on Wed 23:30 UTC, outside the working hours 07:00-19:00 every day.`, func(s *story) {
+		alices(s)
+		s.event(noon.Add(690*time.Minute), "subscription.edit", nil)
+	})
+	f("nobody is known to own it", `alice@example.com deleted a subscription of agent "Ticket Digest" (a1) on Wed 12:00 UTC; the owner is not known.`, func(s *story) {
+		s.event(noon, "subscription.delete", nil)
+	})
+	f("refused", `mallory@example.com tried to delete a subscription of agent "Ticket Digest" (a1) on Wed 12:00 UTC; the owner is alice@example.com; the call was not carried out (insufficient_permissions).`, func(s *story) {
+		alices(s)
+		s.event(noon, "subscription.delete", func(ev *schemas.Event) {
+			ev.Actor, ev.ActorEmail = "u_m", "mallory@example.com"
+			failed(403, "insufficient_permissions")(ev)
+		})
+	})
+}
