@@ -161,7 +161,7 @@ func printAlert(c *console, d api.AlertDetail) error {
 		return p.err
 	}
 	p.line("", "")
-	p.line("", "Evidence:")
+	p.line("", "Evidence, oldest first:")
 	return printTable(c.out, terminalWidth(c.out), d.Evidence, eventColumns())
 }
 

@@ -136,7 +136,9 @@ func story() *schemas.Batch {
 	}
 	add(60, func(_ int, ev *schemas.Event) { ev.Agent, ev.Run = "it's $(reboot) `x` \\ \"a\"", "-run; \n*" })
 	add(90, func(i int, ev *schemas.Event) { ev.Agent, ev.Actor = "b"+fmt.Sprint(i), "--all" })
-	add(130, func(i int, ev *schemas.Event) { ev.Agent, ev.Actor, ev.Tool = "c"+fmt.Sprint(i), "v"+fmt.Sprint(i), "mail & send|ü" })
+	add(130, func(i int, ev *schemas.Event) {
+		ev.Agent, ev.Actor, ev.Tool = "c"+fmt.Sprint(i), "v"+fmt.Sprint(i), "mail & send|ü"
+	})
 	refuse := func(n int, d schemas.Denial, agent, actor func(i int) string) {
 		add(n, func(i int, ev *schemas.Event) {
 			ev.Outcome, ev.Denial, ev.Reason, ev.Agent, ev.Actor = schemas.OutcomeDenied, d, "E1", agent(i), actor(i)

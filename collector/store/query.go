@@ -199,7 +199,7 @@ func fault[T any](err error) iter.Seq2[T, error] {
 	}
 }
 
-// Alerts yields the newest transition of each alert, newest decision first.
+// Alerts yields the newest transition of each alert, newest evidence first.
 // open leaves out those that are resolved. Of the query, Tenant, From, To (by
 // last evidence), Actor, Agent, Run and Limit count.
 func (s *Store) Alerts(ctx context.Context, q Query, open bool) iter.Seq2[schemas.Alert, error] {
@@ -224,7 +224,7 @@ func (s *Store) Alerts(ctx context.Context, q Query, open bool) iter.Seq2[schema
 	outer.equal("agent", q.Agent)
 	outer.equal("run", q.Run)
 	sql := "SELECT document FROM (SELECT * FROM alerts WHERE " + f.String() + " ORDER BY id, seq DESC, received LIMIT 1 BY id)" +
-		" WHERE " + outer.String() + " ORDER BY decided_at DESC, id" + q.limit()
+		" WHERE " + outer.String() + " ORDER BY last_seen DESC, id" + q.limit()
 	return each(ctx, s.conn, sql, append(f.args, outer.args...), scanAlert)
 }
 

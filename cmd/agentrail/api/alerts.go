@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -17,7 +19,7 @@ type AlertList struct {
 type AlertDetail struct {
 	Alert       schemas.Alert   `json:"alert"`       // as of its newest transition
 	Transitions []schemas.Alert `json:"transitions"` // all of them, in order
-	Evidence    []Event         `json:"evidence"`    // the records that it lists, as far as the store has them
+	Evidence    []Event         `json:"evidence"`    // the records that it lists, as far as the store has them, by time
 	Missing     []string        `json:"missing"`     // ids of evidence that the store does not have (yet, or any more)
 }
 
@@ -81,6 +83,7 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 		}
 		doc.Evidence = append(doc.Evidence, e)
 	}
+	slices.SortFunc(doc.Evidence, func(x, y Event) int { return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.ID, y.ID)) })
 	writeJSON(w, http.StatusOK, doc)
 }
 

@@ -215,7 +215,7 @@ func TestAlertShowsTransitionsAndEvidence(t *testing.T) {
 	r := newRig(t, nil)
 	var d api.AlertDetail
 	r.do("acme/analyst", "GET", api.Prefix+"/alerts/a1", "").into(t, &d)
-	if d.Alert.Seq != 2 || len(d.Transitions) != 2 || len(d.Evidence) != 1 || len(d.Missing) != 1 || d.Missing[0] != eventID(9) {
+	if d.Alert.Seq != 2 || len(d.Transitions) != 2 || len(d.Evidence) != 2 || d.Evidence[0].ID != eventID(0) || len(d.Missing) != 1 || d.Missing[0] != eventID(9) {
 		t.Errorf("alert: %+v", d)
 	}
 	if got := r.do("acme/analyst", "GET", api.Prefix+"/alerts/a2", ""); got.status != 404 {

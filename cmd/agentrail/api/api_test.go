@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -249,10 +250,12 @@ func (s *fakeStore) events(_ context.Context, q api.Query, yield func(api.Event)
 }
 
 func (s *fakeStore) event(_ context.Context, tenant, id string) (api.Event, error) {
-	if id != eventID(0) {
+	n := slices.Index([]string{eventID(0), eventID(1)}, id)
+	if n < 0 {
 		return api.Event{}, api.ErrNotFound
 	}
-	e := fakeEvent(tenant, 0)
+	e := fakeEvent(tenant, n)
+	e.Time = e.Time.Add(time.Duration(n) * time.Second)
 	raw := `{"secret":"` + tenant + `-content"}`
 	e.Raw = &raw
 	return e, s.fail
@@ -275,7 +278,7 @@ func (s *fakeStore) alert(_ context.Context, tenant, id string) ([]schemas.Alert
 	a := schemas.Alert{
 		ID: "a1", Seq: 1, Transition: schemas.TransitionOpen, Tenant: tenant, Rule: "burst", Title: "burst", Severity: schemas.SeverityHigh,
 		Confidence: "high", Entity: schemas.Entity{Kind: "agent", ID: tenant + "-agent"}, FirstSeen: now, LastSeen: now, DecidedAt: now,
-		Count: 12, Observed: 12, Usual: &usual, Reason: "12 writes", Evidence: []schemas.Evidence{{ID: eventID(0), Time: now}, {ID: eventID(9), Time: now}},
+		Count: 12, Observed: 12, Usual: &usual, Reason: "12 writes", Evidence: []schemas.Evidence{{ID: eventID(1), Time: now}, {ID: eventID(0), Time: now}, {ID: eventID(9), Time: now}},
 	}
 	b := a
 	b.Seq, b.Transition = 2, schemas.TransitionUpdate
