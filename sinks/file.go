@@ -23,7 +23,7 @@ func init() { Register("file", openFile) }
 // a crash the last events may stand in it twice, with the same id.
 type fileConfig struct {
 	Common Common `yaml:",inline"`
-	// Path of the file. Its folder must exist.
+	// Path of the file. Its folder is made, for this user only, if need be.
 	Path string `yaml:"path"`
 	// MaxSize and MaxAge of the file, counted from when it was opened; then
 	// it is renamed to NAME-TIME.EXT and a new one is begun. 0: no limit.
@@ -64,6 +64,9 @@ func openFile(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 	if conf.MaxSize < 0 || conf.MaxAge < 0 || conf.Keep < 0 {
 		return nil, c.Errorf("max_size, max_age and keep must not be negative")
 	}
+	if d.DryRun {
+		return idle{}, nil
+	}
 	s := &file{conf: conf, log: d.Log, old: archive{path: conf.Path, keep: conf.Keep, gzip: conf.Gzip, log: d.Log}}
 	s.format, _ = format.Lookup(conf.Common.Format)
 	if err := s.open(); err != nil {
@@ -76,6 +79,9 @@ func openFile(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 // open begins or goes on with the file at the path. mu is held, or nobody
 // else knows the file yet.
 func (s *file) open() error {
+	if err := os.MkdirAll(filepath.Dir(s.conf.Path), 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
 	f, err := os.OpenFile(s.conf.Path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)

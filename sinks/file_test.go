@@ -250,3 +250,29 @@ func FuzzRepairTail(f *testing.F) {
 		}
 	})
 }
+
+// TestFileMakesItsFolder: the folder is for this user only; a dry run makes
+// nothing.
+func TestFileMakesItsFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "export", "soc")
+	c, err := plug.NewConfig("file", "file", "path: "+filepath.Join(dir, "x.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Deps{Log: slog.New(slog.DiscardHandler), DryRun: true}
+	if _, _, err := Open(t.Context(), c, d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a dry run made the folder")
+	}
+	d.DryRun = false
+	s, _, err := Open(t.Context(), c, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("folder: %v, %v", info, err)
+	}
+}

@@ -251,7 +251,7 @@ func TestForwarderHoldsOnAuth(t *testing.T) {
 		if len(events) != 1 || events[0].Kind != "sink.auth" || events[0].Consumer != "test" || events[0].Reason != "token is wrong" {
 			t.Errorf("health events: %+v", events)
 		}
-		if l := f.Ledger(); !l.Held || l.Accepted != 0 || l.Dead != 0 {
+		if l := f.Ledger(); !l.Held || l.Accepted != 0 || l.Dead != 0 || l.LastError != "token is wrong" {
 			t.Errorf("ledger: %+v", l)
 		}
 		s.mu.Lock()
@@ -260,7 +260,7 @@ func TestForwarderHoldsOnAuth(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if l := f.Ledger(); l.Held || l.Accepted != 3 {
+		if l := f.Ledger(); l.Held || l.Accepted != 3 || l.LastError != "" {
 			t.Errorf("ledger afterwards: %+v", l)
 		}
 	})
@@ -463,7 +463,7 @@ func TestOpenFaults(t *testing.T) {
 	f("webhook", "url: https://x\nsecret: abc", "whsec_")
 	f("webhook", "url: https://x", "secret: is missing")
 	f("file", "", "path: is missing")
-	f("file", "path: /does/not/exist/x.ndjson", "no such file")
+	f("file", "path: /dev/null/x.ndjson", "not a directory")
 }
 
 // rejectedIndexes are the records that Consume gave up, in order.

@@ -16,6 +16,8 @@ func (f *Forwarder) pause(ctx context.Context, we *WriteError, wait time.Duratio
 		return ctx.Err()
 	}
 	f.count.retry(we.Code)
+	said := we.Error()
+	f.hold.last.Store(&said)
 	if we.RetryAfter > 0 {
 		asked := min(we.RetryAfter, maxRetryAfter)
 		f.hold.until(asked)
@@ -50,9 +52,10 @@ func (f *Forwarder) raise(ctx context.Context, we *WriteError) {
 // hold is what all deliveries of a forwarder share about the receiver.
 type hold struct {
 	now    func() time.Time
-	notTil atomic.Int64 // Unix ns before which nothing is written
-	held   atomic.Bool  // an episode is on and was announced
-	warned atomic.Bool  // a failing receiver was logged
+	notTil atomic.Int64           // Unix ns before which nothing is written
+	held   atomic.Bool            // an episode is on and was announced
+	warned atomic.Bool            // a failing receiver was logged
+	last   atomic.Pointer[string] // what the receiver said; nil while it is well
 }
 
 // wait blocks while the receiver asked for silence.
@@ -87,6 +90,7 @@ func (h *hold) release() bool {
 	if !h.warned.Load() && !h.held.Load() {
 		return false
 	}
+	h.last.Store(nil)
 	w := h.warned.Swap(false)
 	return h.held.Swap(false) || w
 }

@@ -21,13 +21,20 @@ type Ledger struct {
 	Retries  int64  `json:"retries"`  // failed attempts that were or will be repeated
 	Bytes    int64  `json:"bytes"`    // written, before compression
 	Held     bool   `json:"held"`     // waits for a person: see the sink.auth event
+
+	LastError string `json:"last_error,omitempty"` // of the receiver, while it does not take events
 }
 
 // Ledger returns a snapshot.
 func (f *Forwarder) Ledger() Ledger {
 	c := &f.count
+	var last string
+	if said := f.hold.last.Load(); said != nil {
+		last = *said
+	}
 	return Ledger{
-		Sink: f.o.Name, Seen: c.n[outcomeSeen].Load(), Filtered: c.n[outcomeFiltered].Load(),
+		LastError: last,
+		Sink:      f.o.Name, Seen: c.n[outcomeSeen].Load(), Filtered: c.n[outcomeFiltered].Load(),
 		Accepted: c.n[outcomeAccepted].Load(), Indexed: c.n[outcomeIndexed].Load(), Dead: c.n[outcomeDead].Load(),
 		Retries: c.retries.Load(), Bytes: c.bytes.Load(), Held: f.hold.held.Load(),
 	}

@@ -100,7 +100,17 @@ type Deps struct {
 	Log    *slog.Logger  // Mandatory.
 	Health HealthFunc    // where a sink reports about itself; nil: the log only
 	HTTP   ClientFactory // nil: NewClient
+	DryRun bool          // only the config is checked: nothing is opened outside of the process, and nothing written
 }
+
+// idle stands in for a sink in a dry run.
+type idle struct{}
+
+func (idle) Write(context.Context, []schemas.Event) (Receipt, error) {
+	return Receipt{}, errors.New("BUG: a sink of a dry run is written to")
+}
+
+func (idle) Close() error { return nil }
 
 // HealthFunc makes a health event of h.
 type HealthFunc func(ctx context.Context, h schemas.Health) error

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -50,11 +51,17 @@ func (p *pipelineStatus) status(context.Context) (api.Status, error) {
 		st.Stages = append(st.Stages, s)
 	}
 	for _, c := range p.follow.Consumers() {
-		st.Consumers = append(st.Consumers, api.ConsumerStage{
-			Name: c.Name, Offset: c.Next, Lag: c.Lag, OldestUnread: c.OldestUnread.Seconds(),
+		stage := api.ConsumerStage{
+			Name: c.Name, Offset: c.Next, Lag: c.Lag, OldestUnread: c.OldestUnread.Seconds(), LastError: c.LastError,
 			Retries: uint64(counts.sum("agentrail_consumer_retries_total", "consumer", c.Name)),
 			Parked:  uint64(counts.sum("agentrail_consumer_parked_total", "consumer", c.Name)),
-		})
+		}
+		if f := p.forwarders[c.Name]; f != nil { // which tries again by itself
+			l := f.Ledger()
+			stage.Retries += uint64(l.Retries)
+			stage.LastError = cmp.Or(l.LastError, stage.LastError)
+		}
+		st.Consumers = append(st.Consumers, stage)
 	}
 	return st, nil
 }

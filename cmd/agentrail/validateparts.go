@@ -48,27 +48,14 @@ func (cfg *config) checkParts(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// checkSink opens the sink and the filter before it. A file sink would create
-// its file, so of that only the fields are looked at that every sink has.
+// checkSink opens the sink and the filter before it, without an outside.
 func checkSink(ctx context.Context, c plug.Config, log *slog.Logger) error {
-	entry := struct {
-		Common sinks.Common   `yaml:",inline"`
-		Rest   map[string]any `yaml:",inline"`
-	}{Common: sinks.DefaultCommon()}
-	if c.Kind == "file" {
-		if err := c.Decode(&entry); err != nil {
-			return err
-		}
-	} else {
-		s, common, err := sinks.Open(ctx, c, sinks.Deps{Log: log})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		entry.Common = common
-	}
-	_, err := sinks.NewForwarder(sinks.Options{Name: c.Name, Common: entry.Common, Log: log, Metrics: sinks.NewMetrics(prometheus.NewRegistry())})
+	s, common, err := sinks.Open(ctx, c, sinks.Deps{Log: log, DryRun: true})
 	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err := sinks.NewForwarder(sinks.Options{Name: c.Name, Common: common, Log: log, Metrics: sinks.NewMetrics(prometheus.NewRegistry())}); err != nil {
 		return c.Errorf("%v", err)
 	}
 	return nil

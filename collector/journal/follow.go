@@ -194,7 +194,7 @@ func (f *follower) deliver(ctx context.Context, group []*schemas.Batch) error {
 			return ctx.Err()
 		}
 		wait := f.backoff(attempt, err)
-		f.m.retry()
+		f.m.retry(err)
 		f.log.Warn("consumer did not take its batches; trying again", "attempt", attempt, "from", group[0].Offset, "wait", wait, "err", err)
 		if err := sleep(ctx, wait); err != nil {
 			return err

@@ -142,6 +142,9 @@ func TestFollowRetries(t *testing.T) {
 		start := time.Now()
 		c.run(t, func(context.Context, []int) error {
 			calls = append(calls, time.Since(start))
+			if got, want := m.Consumers()[0].LastError, []string{"", "no", "later"}; len(calls) <= 3 && !strings.Contains(got, want[len(calls)-1]) {
+				t.Errorf("call %d: last error %q", len(calls), got)
+			}
 			switch len(calls) {
 			case 1:
 				return errors.New("no")

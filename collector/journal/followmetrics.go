@@ -80,7 +80,7 @@ type ConsumerStatus struct {
 	Next         Offset        `json:"next"` // everything below is done
 	Lag          uint64        `json:"lag_batches"`
 	OldestUnread time.Duration `json:"oldest_unread_ns"`
-	Retrying     bool          `json:"retrying"` // the last Consume call failed
+	LastError    string        `json:"last_error,omitempty"` // of the last Consume call, while it is repeated
 }
 
 // Consumers says where the running Follow loops stand, by name.
@@ -92,7 +92,10 @@ func (m *Metrics) Consumers() []ConsumerStatus {
 	defer m.mu.Unlock()
 	var out []ConsumerStatus
 	for name, c := range m.consumers {
-		s := ConsumerStatus{Name: name, Next: c.next.Load(), Retrying: c.retrying.Load()}
+		s := ConsumerStatus{Name: name, Next: c.next.Load()}
+		if err := c.failing.Load(); err != nil {
+			s.LastError = (*err).Error()
+		}
 		if head := c.head(); head > s.Next {
 			s.Lag = head - s.Next
 		}
@@ -112,12 +115,12 @@ func (m *Metrics) Consumers() []ConsumerStatus {
 
 // consumerMetrics are those of one Follow loop.
 type consumerMetrics struct {
-	all      *Metrics
-	name     string
-	head     func() Offset
-	next     atomic.Uint64
-	pending  atomic.Int64 // Received of the oldest batch in hand; 0: none
-	retrying atomic.Bool
+	all     *Metrics
+	name    string
+	head    func() Offset
+	next    atomic.Uint64
+	pending atomic.Int64 // Received of the oldest batch in hand; 0: none
+	failing atomic.Pointer[error]
 }
 
 func (m *Metrics) consumer(name string, c Cursor) *consumerMetrics {
@@ -158,7 +161,7 @@ func (c *consumerMetrics) begin(group []*schemas.Batch) {
 func (c *consumerMetrics) finish(group []*schemas.Batch, next Offset) {
 	c.next.Store(next)
 	c.pending.Store(0)
-	c.retrying.Store(false)
+	c.failing.Store(nil)
 	if c.all == nil {
 		return
 	}
@@ -173,8 +176,8 @@ func (c *consumerMetrics) finish(group []*schemas.Batch, next Offset) {
 	c.all.events.WithLabelValues(c.name).Add(float64(rows))
 }
 
-func (c *consumerMetrics) retry() {
-	c.retrying.Store(true)
+func (c *consumerMetrics) retry(err error) {
+	c.failing.Store(&err)
 	if c.all != nil {
 		c.all.retries.WithLabelValues(c.name).Inc()
 	}

@@ -129,7 +129,7 @@ func (f *follower) insist(ctx context.Context, what string, do func() error) err
 			return ctx.Err()
 		}
 		wait := f.backoff(attempt, err)
-		f.m.retry()
+		f.m.retry(err)
 		f.log.Warn("consumer waits", "for", what, "attempt", attempt, "wait", wait, "err", err)
 		if err := sleep(ctx, wait); err != nil {
 			return err
