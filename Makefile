@@ -45,7 +45,7 @@ bench: build ## the figures of DESIGN.md, as ratios in one run
 	$(GO) run ./deploy/bench $(BENCHFLAGS)
 
 ROUNDS ?= 50
-faults: build ## kill -9 of serve at random points, ROUNDS (50) times
+faults: build ## kill -9 of serve ROUNDS (50) times, a flipped bit, bad receivers, a full disk
 	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
 
 integration: build ## against programs that we did not write; prints what ran

@@ -2,13 +2,16 @@
 // ordered sender posts sample days to it, and then holds what is there against
 // its own ledger of what was acknowledged: nothing lost, nothing doubled in
 // ClickHouse, the alerts those that a fresh engine raises from the same
-// journal, the evidence unchanged, and each start without help.
+// journal, the evidence unchanged, and each start without help. Then it flips a
+// bit in that journal, sends to receivers that are dead, slow and lying, and
+// fills a disk. Each promise is a line.
 //
 //	go run ./deploy/faults -rounds 50 -bin bin/agentrail
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,6 +28,7 @@ var (
 	bin    = flag.String("bin", "bin/agentrail", "program to kill")
 	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and the records")
 	engine = flag.Int("engine", 5, "every so many rounds the engine child is killed instead of serve; 0: never")
+	modes  = flag.String("modes", "kill,sinks,full", "what to do")
 	keep   = flag.Bool("keep", false, "keep the folder")
 )
 
@@ -47,12 +52,38 @@ func run(ctx context.Context) error {
 	} else {
 		defer os.RemoveAll(dir)
 	}
-	fmt.Printf("%d rounds, seed %d\n", *rounds, *seed)
-	s, err := newServer(ctx, dir)
-	if err != nil {
+	fmt.Printf("seed %d\n", *seed)
+	var broken []error
+	for _, m := range []struct {
+		name string
+		run  func(context.Context, *server) error
+	}{{"kill", kills}, {"sinks", receivers}, {"full", fullDisk}} {
+		if !slices.Contains(strings.Split(*modes, ","), m.name) {
+			continue
+		}
+		sub := filepath.Join(dir, m.name)
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return err
+		}
+		s, err := newServer(ctx, sub)
+		if err != nil {
+			return err
+		}
+		err = m.run(ctx, s)
+		s.kill()
+		if broken = append(broken, s.broken...); err != nil {
+			return errors.Join(append(broken, fmt.Errorf("%s: %w", m.name, err))...)
+		}
+	}
+	return errors.Join(broken...)
+}
+
+// kills is the main course: serve and the engine end at random moments.
+func kills(ctx context.Context, s *server) error {
+	fmt.Printf("\n%d kills of serve and, every %d, of the engine\n", *rounds, *engine)
+	if err := s.configure(withDetectors, ""); err != nil {
 		return err
 	}
-	defer s.kill()
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -86,5 +117,8 @@ func run(ctx context.Context) error {
 	slices.Sort(recovery)
 	fmt.Printf("kill to next acknowledgement: p50 %.0f ms, max %.0f ms\n",
 		recovery[len(recovery)/2].Seconds()*1e3, recovery[len(recovery)-1].Seconds()*1e3)
-	return verify(ctx, s, sender, filepath.Join(dir, "data"))
+	if err := verify(ctx, s, sender); err != nil {
+		return err
+	}
+	return flip(ctx, s, sender)
 }

@@ -25,6 +25,7 @@ type sender struct {
 	acked    map[string]bool // ids of records that were answered with 202
 	sent     map[string]bool // ids of records that may have arrived
 	requests int
+	refused  int
 }
 
 func newSender(s *server, seed uint64) *sender {
@@ -77,6 +78,9 @@ func (s *sender) post(ctx context.Context, d sample.Delivery) bool {
 			s.mu.Unlock()
 			return true
 		case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+			s.mu.Lock()
+			s.refused++
+			s.mu.Unlock()
 		default:
 			fmt.Fprintf(os.Stderr, "post: %s: %s\n", r.Status, text)
 			return false
@@ -93,6 +97,7 @@ func (s *sender) note(set map[string]bool, d sample.Delivery) {
 }
 
 func (s *sender) acks() int         { s.mu.Lock(); defer s.mu.Unlock(); return s.requests }
+func (s *sender) refusals() int     { s.mu.Lock(); defer s.mu.Unlock(); return s.refused }
 func (s *sender) acknowledged() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.acked) }
 
 func (s *sender) awaitAck(ctx context.Context, before int) error {

@@ -20,8 +20,24 @@ type server struct {
 	dir, conf, url, token string
 	cmd                   *exec.Cmd
 	done                  chan struct{}
+	broken                []error // promises
 }
 
+func (s *server) data() string { return filepath.Join(s.dir, "data") }
+
+// Parts of configs.
+const (
+	withDetectors = `detectors:
+  - {kind: subscription, zone: America/New_York}
+  - {kind: burst}
+  - {kind: denial}
+`
+	withoutDetectors = "detectors: []\n"
+	withoutStore     = "store: {kind: none}\n"
+	archiveSink      = "  - {kind: file, name: archive, path: %s, from: start}\n"
+)
+
+// newServer makes the folder's token; configure and start come next.
 func newServer(ctx context.Context, dir string) (*server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -33,20 +49,14 @@ func newServer(ctx context.Context, dir string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make token: %w", err)
 	}
-	s := &server{dir: dir, conf: filepath.Join(dir, "agentrail.yaml"), url: "http://" + addr, token: strings.TrimSpace(string(token))}
-	text := fmt.Sprintf(`version: 1
-data: %[1]s/data
-listen: %[2]s
-log: {level: warn}
-journal: {reserve: 16MiB, segment_bytes: 8MiB}
-detectors:
-  - {kind: subscription, zone: America/New_York}
-  - {kind: burst}
-  - {kind: denial}
-sinks:
-  - {kind: file, name: archive, path: %[1]s/archive.ndjson, from: start}
-`, dir, addr)
-	return s, os.WriteFile(s.conf, []byte(text), 0o600)
+	return &server{dir: dir, conf: filepath.Join(dir, "agentrail.yaml"), url: "http://" + addr, token: strings.TrimSpace(string(token))}, nil
+}
+
+// configure writes the config: parts, and the sinks beside the archive.
+func (s *server) configure(parts, sinks string) error {
+	text := fmt.Sprintf("version: 1\ndata: %s\nlisten: %s\nlog: {level: warn}\njournal: {reserve: 16MiB, segment_bytes: 8MiB}\n%ssinks:\n"+archiveSink+"%s",
+		s.data(), strings.TrimPrefix(s.url, "http://"), parts, filepath.Join(s.dir, "archive.ndjson"), sinks)
+	return os.WriteFile(s.conf, []byte(text), 0o600)
 }
 
 // start runs the program and waits until it answers.
@@ -100,6 +110,9 @@ func (s *server) waitFor(ctx context.Context, d time.Duration) error {
 }
 
 func (s *server) kill() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
 	_ = s.cmd.Process.Signal(syscall.SIGKILL)
 	<-s.done
 }
@@ -156,28 +169,32 @@ func (s *server) open(ctx context.Context, path string) (*http.Response, error) 
 	return r, nil
 }
 
-// drained waits until every consumer has read everything.
-func (s *server) drained(ctx context.Context) error {
+// status is what the server says about itself.
+type status struct {
+	Ready     bool     `json:"ready"`
+	NotReady  []string `json:"not_ready"`
+	Consumers []struct {
+		Name string `json:"name"`
+		Lag  uint64 `json:"lag"`
+	} `json:"consumers"`
+}
+
+// drained waits for a moment at which the consumer, or every one if it is "",
+// has read everything, ticks and all.
+func (s *server) drained(ctx context.Context, consumer string) error {
 	var last string
 	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); {
-		var st struct {
-			Ready     bool     `json:"ready"`
-			NotReady  []string `json:"not_ready"`
-			Consumers []struct {
-				Name string `json:"name"`
-				Lag  uint64 `json:"lag"`
-			} `json:"consumers"`
-		}
+		var st status
 		if err := s.get(ctx, "/agentrail/v1/status", &st); err != nil {
 			return err
 		}
 		behind := uint64(0)
 		for _, c := range st.Consumers {
-			if c.Lag > 1 { // ticks go on: one batch is always on its way
+			if consumer == "" || consumer == c.Name {
 				behind += c.Lag
 			}
 		}
-		if st.Ready && behind == 0 && len(st.Consumers) > 0 {
+		if (st.Ready || consumer != "") && behind == 0 && len(st.Consumers) > 0 {
 			return nil
 		}
 		last = fmt.Sprintf("%+v", st)
