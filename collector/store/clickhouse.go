@@ -148,13 +148,18 @@ func insertRow(ctx context.Context, conn driver.Conn, sql string, values ...any)
 // types on the wire where they are known; a server that speaks the native
 // protocol is asked instead.
 func withInsert(ctx context.Context, settings map[string]any, token string, columns []clickhouse.ColumnNameAndType) context.Context {
-	all := clickhouse.Settings{"insert_deduplication_token": token}
-	maps.Copy(all, settings)
-	opts := []clickhouse.QueryOption{clickhouse.WithSettings(all)}
+	opts := []clickhouse.QueryOption{clickhouse.WithSettings(withToken(settings, token))}
 	if columns != nil {
 		opts = append(opts, clickhouse.WithColumnNamesAndTypes(columns))
 	}
 	return clickhouse.Context(ctx, opts...)
+}
+
+// withToken returns a copy of the settings with the token of one insert.
+func withToken(settings map[string]any, token string) map[string]any {
+	all := maps.Clone(settings)
+	all["insert_deduplication_token"] = token
+	return all
 }
 
 // retain sets the tables' time to live where it is another than before.

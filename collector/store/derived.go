@@ -47,15 +47,15 @@ func hour(ns int64) int64 {
 func hourColumns() []column[hourRow] {
 	return []column[hourRow]{
 		text("tenant", func(r hourRow) string { return r.tenant }),
-		moment("hour", "DateTime('UTC')", func(r hourRow) int64 { return r.hour * int64(time.Second) }),
+		second("hour", func(r hourRow) int64 { return r.hour * int64(time.Second) }),
 		text("kind", func(r hourRow) string { return r.kind }),
 		text("action", func(r hourRow) string { return r.action }),
 		text("agent", func(r hourRow) string { return r.agent }),
 		enum("outcome", uint8(schemas.OutcomeCancelled), func(r hourRow) uint8 { return r.outcome }),
 		enum("access", uint8(schemas.AccessAdmin), func(r hourRow) uint8 { return r.access }),
 		enum("initiator", uint8(schemas.InitiatorAPI), func(r hourRow) uint8 { return r.initiator }),
-		plain("part", "UInt32", func(r hourRow) uint32 { return r.part }),
-		plain("count", "UInt64", func(r hourRow) uint64 { return r.count }),
+		whole("part", "UInt32", func(r hourRow) uint32 { return r.part }),
+		whole("count", "UInt64", func(r hourRow) uint64 { return r.count }),
 	}
 }
 
@@ -69,7 +69,7 @@ func alertColumns() []column[alertRow] {
 	return []column[alertRow]{
 		text("tenant", func(a alertRow) string { return a.Tenant }), // of the journal, not of the document
 		text("id", func(a alertRow) string { return a.doc.ID }),
-		plain("seq", "UInt32", func(a alertRow) uint32 { return uint32(max(a.doc.Seq, 0)) }),
+		whole("seq", "UInt32", func(a alertRow) uint32 { return uint32(max(a.doc.Seq, 0)) }),
 		text("transition", func(a alertRow) string { return string(a.doc.Transition) }),
 		text("rule", func(a alertRow) string { return a.doc.Rule }),
 		text("title", func(a alertRow) string { return a.doc.Title }),
@@ -89,21 +89,21 @@ func alertColumns() []column[alertRow] {
 		instant("first_seen", func(a alertRow) int64 { return nanos(a.doc.FirstSeen) }),
 		instant("last_seen", func(a alertRow) int64 { return nanos(a.doc.LastSeen) }),
 		instant("decided_at", func(a alertRow) int64 { return nanos(a.doc.DecidedAt) }),
-		plain("count", "Int64", func(a alertRow) int64 { return a.doc.Count }),
-		plain("observed", "Float64", func(a alertRow) float64 { return a.doc.Observed }),
-		plain("usual", "Nullable(Float64)", func(a alertRow) *float64 { return a.doc.Usual }),
-		plain("threshold", "Float64", func(a alertRow) float64 { return a.doc.Threshold }),
-		plain("window", "Int64", func(a alertRow) int64 { return int64(a.doc.Window) }),
+		whole("count", "Int64", func(a alertRow) int64 { return a.doc.Count }),
+		real64("observed", func(a alertRow) float64 { return a.doc.Observed }),
+		realOrNone("usual", func(a alertRow) *float64 { return a.doc.Usual }),
+		real64("threshold", func(a alertRow) float64 { return a.doc.Threshold }),
+		whole("window", "Int64", func(a alertRow) int64 { return int64(a.doc.Window) }),
 		text("reason", func(a alertRow) string { return a.doc.Reason }),
-		plain("tags", "Array(String)", func(a alertRow) []string { return a.doc.Tags }),
-		plain("backfill", "Bool", func(a alertRow) bool { return a.doc.Backfill || a.backfill }),
-		plain("stale", "Bool", func(a alertRow) bool { return a.doc.Stale }),
-		plain("late", "Bool", func(a alertRow) bool { return a.doc.Late }),
+		texts("tags", func(a alertRow) []string { return a.doc.Tags }),
+		truth("backfill", func(a alertRow) bool { return a.doc.Backfill || a.backfill }),
+		truth("stale", func(a alertRow) bool { return a.doc.Stale }),
+		truth("late", func(a alertRow) bool { return a.doc.Late }),
 		instant("received", func(a alertRow) int64 { return a.Received }),
-		plain("shard", "UInt16", func(a alertRow) uint16 { return a.Shard }),
-		plain("offset", "UInt64", func(a alertRow) uint64 { return a.Offset }),
-		plain("index", "UInt32", func(a alertRow) uint32 { return a.Index }),
-		text("document", func(a alertRow) string { return string(a.Raw) }),
+		whole("shard", "UInt16", func(a alertRow) uint16 { return a.Shard }),
+		whole("offset", "UInt64", func(a alertRow) uint64 { return a.Offset }),
+		whole("index", "UInt32", func(a alertRow) uint32 { return a.Index }),
+		text("document", func(a alertRow) string { return view(a.Raw) }),
 	}
 }
 

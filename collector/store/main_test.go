@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strconv"
 	"testing"
@@ -154,4 +158,19 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 		<-tick.C
 	}
+}
+
+// server makes the engine answer on TCP, as a ClickHouse server does, and
+// returns its DSN.
+func server(t testing.TB, e *engine.Supervisor) string {
+	t.Helper()
+	srv := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
+		Transport: &http.Transport{
+			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return e.Dial(ctx) },
+			DisableKeepAlives: true,
+		},
+	})
+	t.Cleanup(srv.Close)
+	return fmt.Sprintf("http://%s:%s@%s/default", engine.UserWriter, e.Secret(engine.UserWriter), srv.Listener.Addr())
 }

@@ -36,6 +36,7 @@ type Options struct {
 type Store struct {
 	o       Options
 	conn    driver.Conn
+	direct  *direct        // to the embedded engine; nil: rows go through conn
 	insert  map[string]any // settings of every insert
 	metrics *metrics
 
@@ -54,6 +55,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, conn: conn}
+	if o.Engine != nil {
+		s.direct = newDirect(o.Engine)
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -90,7 +94,12 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Close closes the connections. The engine is its owner's to close.
-func (s *Store) Close() error { return s.conn.Close() }
+func (s *Store) Close() error {
+	if s.direct != nil {
+		s.direct.close()
+	}
+	return s.conn.Close()
+}
 
 var _ journal.Consumer = (*Store)(nil)
 

@@ -79,22 +79,33 @@ func runs(rows []row) []row {
 
 // insertOf makes the job of one insert.
 func insertOf[R any](table, token string, rows []R, columns []column[R]) job {
-	return job{table: table, token: token, send: func(ctx context.Context, s *Store, j job, mem *scratch) error {
-		sql, types := statement(j.table, columns)
-		b, err := s.conn.PrepareBatch(withInsert(ctx, s.insert, j.token, types), sql)
+	return job{table: table, token: token, send: func(ctx context.Context, s *Store, j job, mem *scratch) (err error) {
+		if s.direct != nil {
+			sql, _ := statement(j.table, columns)
+			err = s.direct.insert(ctx, sql, withToken(s.insert, j.token), mem, func(e *encoder) { block(e, rows, columns) })
+		} else {
+			err = viaDriver(ctx, s, j, rows, columns, mem)
+		}
 		if err != nil {
-			return fmt.Errorf("insert into %s: %w", j.table, err)
-		}
-		for i, c := range columns {
-			if err := c.fill(b.Column(i), rows, mem); err != nil {
-				return errors.Join(fmt.Errorf("insert into %s: column %s: %w", j.table, c.name, err), b.Close())
-			}
-		}
-		if err := b.Send(); err != nil {
 			return fmt.Errorf("insert into %s: %w", j.table, err)
 		}
 		return nil
 	}}
+}
+
+// viaDriver inserts into a server.
+func viaDriver[R any](ctx context.Context, s *Store, j job, rows []R, columns []column[R], mem *scratch) error {
+	sql, types := statement(j.table, columns)
+	b, err := s.conn.PrepareBatch(withInsert(ctx, s.insert, j.token, types), sql)
+	if err != nil {
+		return err
+	}
+	for i, c := range columns {
+		if err := c.fill(b.Column(i), rows, mem); err != nil {
+			return errors.Join(fmt.Errorf("column %s: %w", c.name, err), b.Close())
+		}
+	}
+	return b.Send()
 }
 
 // run carries out the jobs, two at a time: while one is merged into columns
