@@ -10,4 +10,4 @@ trap 'rm -rf "$dir"' EXIT
 bin/agentrail up --once --data "$dir" --listen 127.0.0.1:0
 bin/agentrail up --once --data "$dir" --listen 127.0.0.1:0
 bin/agentrail log check --data "$dir/data"
-bin/agentrail verify --data "$dir/data" --key "$dir/config/head.pub"
+bin/agentrail verify --data "$dir/data" --key "$dir/config/head.key.pub"

@@ -64,6 +64,7 @@ type upState struct {
 // process; everything else is done from outside, over HTTP, as a client would.
 func (u *up) run(ctx context.Context) error {
 	u.view = newUpView(u.c)
+	defer u.view.end()
 	cfg, err := u.prepare(ctx)
 	if err != nil {
 		return err
@@ -114,6 +115,12 @@ func (u *up) run(ctx context.Context) error {
 // with live traffic.
 func (u *up) play(ctx context.Context, url string) error {
 	u.view.line("listening  %s   token in %s", url, filepath.Join(u.dir, "token"))
+	here, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find the current folder: %w", err)
+	}
+	cmds := upCommands{program: programName(), url: url, dir: u.dir, here: here}
+	u.view.show = func(id string) string { return cmds.client("alerts show " + id) }
 	from := "start"
 	if u.past.Played {
 		from = "now" // what was found before has been shown; agentrail alerts lists it
@@ -134,7 +141,7 @@ func (u *up) play(ctx context.Context, url string) error {
 			return err
 		}
 	}
-	u.view.print("\n" + u.past.Table + "\n" + next(u.dir))
+	u.view.print("\n" + u.past.Table + "\n" + cmds.next(u.once))
 	if u.once {
 		if !u.past.Perfect {
 			return &findings{n: 1}
@@ -166,13 +173,6 @@ func (u *up) day(ctx context.Context, url string, w *watch) error {
 	score := w.judge(day)
 	u.past.Played, u.past.Table, u.past.Perfect = true, score.String(), score.Perfect()
 	return u.save()
-}
-
-func next(dir string) string {
-	return "Next:\n" +
-		"  bin/agentrail alerts                                   the alerts, newest first; alerts show ID tells one whole\n" +
-		"  bin/agentrail events --action tool.execute --outcome denied --limit 20\n" +
-		"  bin/agentrail verify --data " + filepath.Join(dir, "data") + " --key " + filepath.Join(dir, "config", "head.key.pub") + "\n"
 }
 
 // prepare makes the folder, its config, a token and the engine's library.

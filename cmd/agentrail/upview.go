@@ -20,7 +20,8 @@ type upView struct {
 	out      io.Writer
 	terminal bool
 	width    int
-	bottom   string // the status line that stands at the bottom
+	bottom   string                 // the status line that stands at the bottom
+	show     func(id string) string // the command that shows an alert; set before the first
 	said     time.Time
 }
 
@@ -28,7 +29,7 @@ type upView struct {
 const plainEvery = 5 * time.Second
 
 func newUpView(c *console) *upView {
-	v := &upView{out: c.out, width: 100}
+	v := &upView{out: c.out, width: 100, show: func(id string) string { return "agentrail alerts show " + id }}
 	if f, ok := c.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		v.terminal = c.env("TERM") != "dumb"
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
@@ -76,6 +77,16 @@ func (v *upView) status(text string) {
 	}
 }
 
+// end leaves the status line where it stands and begins a new line.
+func (v *upView) end() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.terminal && v.bottom != "" {
+		fmt.Fprintln(v.out)
+	}
+	v.bottom = ""
+}
+
 // progress returns a callback that shows how far a download is.
 func (v *upView) progress(what string) func(done, total int64) {
 	var said time.Time
@@ -107,6 +118,6 @@ func (v *upView) alert(a *schemas.Alert) {
 	if v.terminal {
 		sev = severityColour[a.Severity] + sev + "\x1b[0m"
 	}
-	v.print(fmt.Sprintf("%s  %s %-13s %s  -> agentrail alerts show %s\n",
-		a.LastSeen.Local().Format("15:04:05"), sev, clean(a.Rule), clean(a.Reason), a.ID))
+	v.print(fmt.Sprintf("%s  %s %-13s %s\n%s-> %s\n",
+		a.LastSeen.Local().Format("15:04:05"), sev, clean(a.Rule), clean(a.Reason), strings.Repeat(" ", 10), v.show(a.ID)))
 }
