@@ -8,7 +8,7 @@ while read -r file; do
   dir=./$(dirname "$file")
   for target in $(grep -oE '^func Fuzz[A-Za-z0-9_]*' "$file" | cut -c6-); do
     printf '%-28s %-28s %s\n' "$dir" "$target" "$time"
-    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir" || failed=1
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir" </dev/null || failed=1
   done
 done < <(git ls-files '*_test.go' | xargs grep -l '^func Fuzz')
 exit $failed

@@ -70,3 +70,14 @@ func TestConfigFolderAdds(t *testing.T) {
 		t.Errorf("parts = %d sinks, %d detectors, %d sources; want 2, 0, 2", len(c.Sinks), len(c.Detectors), len(c.Sources))
 	}
 }
+
+// TestShippedConfig: the commented config that the README names is valid.
+func TestShippedConfig(t *testing.T) {
+	cfg, err := loadConfig(filepath.Join("..", "..", "deploy", "agentrail.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.checkParts(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
