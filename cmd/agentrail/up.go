@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +76,8 @@ func (u *up) run(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	ctx, cancel := context.WithCancel(ctx)
+	// The end of its terminal ends up, unlike serve, which reads its tokens again.
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer cancel()
 	ready := make(chan string, 1)
 	served := make(chan error, 1)
@@ -103,7 +106,9 @@ func (u *up) run(ctx context.Context) error {
 			err = errors.New("the server ended by itself; see " + filepath.Join(u.dir, "serve.log"))
 		}
 		cancel()
-		<-played
+		if perr := <-played; err == nil {
+			err = perr
+		}
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil
@@ -126,10 +131,10 @@ func (u *up) play(ctx context.Context, url string) error {
 		from = "now" // what was found before has been shown; agentrail alerts lists it
 	}
 	w := newWatch(url, u.token, from, u.view)
-	watching := make(chan error, 1)
+	watching := make(chan struct{})
 	wctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { watching <- w.run(wctx) }()
+	go func() { defer close(watching); w.run(wctx) }()
 	defer func() { stop(); <-watching }()
 	if !u.past.Played {
 		if err := u.day(ctx, url, w); err != nil {
