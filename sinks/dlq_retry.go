@@ -67,8 +67,7 @@ func (d *DeadLetters) retry(ctx context.Context, l letter) {
 	again.Attempts++
 	again.Reason, again.Size, again.At = err.Error(), max(len(raw), again.Size), now
 	again.Bytes = raw[:min(len(raw), maxLetterBytes)]
-	var we *WriteError
-	if errors.As(err, &we) {
+	if we, ok := errors.AsType[*WriteError](err); ok {
 		again.Code = we.Code
 	}
 	d.insist(ctx, l.Tenant, schemas.ClassHealth, "dead_letter", again)

@@ -11,9 +11,11 @@ import (
 )
 
 func TestFilter(t *testing.T) {
-	write := schemas.Event{Class: schemas.ClassActivity, Access: schemas.AccessWrite, Action: "subscription.create", Tool: "jira", Status: 403,
+	write := schemas.Event{
+		Class: schemas.ClassActivity, Access: schemas.AccessWrite, Action: "subscription.create", Tool: "jira", Status: 403,
 		ActorEmail: "ann@example.com", Initiator: schemas.InitiatorSchedule, Outcome: schemas.OutcomeDenied, Flags: schemas.FlagCaseTwin,
-		Raw: []byte(`{"params":{"tool":"jira"},"n":3,"deep":true}`)}
+		Raw: []byte(`{"params":{"tool":"jira"},"n":3,"deep":true}`),
+	}
 	f := func(source string, want, native bool) {
 		t.Helper()
 		filter, err := CompileFilter(source)

@@ -60,8 +60,10 @@ func (s *fakeSink) Close() error { return nil }
 func testBatch(offset uint64, n int) *schemas.Batch {
 	b := &schemas.Batch{Header: schemas.Header{Offset: offset, Tenant: "default", Source: "audit", Class: schemas.ClassActivity}}
 	for i := range n {
-		ev := schemas.Event{ID: testID(offset, i), Class: schemas.ClassActivity, Tenant: "default", Source: "audit", Kind: "api_call", Time: 1_764_000_000_123_000_000 + int64(i),
-			Received: 1_764_000_001_000_000_000, Access: schemas.AccessWrite, Action: "tool.execute", Raw: fmt.Appendf(nil, `{"n":%d,"prompt":"hunter2"}`, i)}
+		ev := schemas.Event{
+			ID: testID(offset, i), Class: schemas.ClassActivity, Tenant: "default", Source: "audit", Kind: "api_call", Time: 1_764_000_000_123_000_000 + int64(i),
+			Received: 1_764_000_001_000_000_000, Access: schemas.AccessWrite, Action: "tool.execute", Raw: fmt.Appendf(nil, `{"n":%d,"prompt":"hunter2"}`, i),
+		}
 		ev.Digest = sha256.Sum256(ev.Raw)
 		b.Events = append(b.Events, ev)
 		b.Records = append(b.Records, schemas.Record{ID: ev.ID})
@@ -107,8 +109,10 @@ func sameIDs[N any](t *testing.T, want map[schemas.ID]bool, got map[schemas.ID]N
 
 func newTestForwarder(t testing.TB, s Sink, change func(*Options)) *Forwarder {
 	t.Helper()
-	o := Options{Name: "test", Sink: s, Common: DefaultCommon(), MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)}
+	o := Options{
+		Name: "test", Sink: s, Common: DefaultCommon(), MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
+	}
 	if change != nil {
 		change(&o)
 	}

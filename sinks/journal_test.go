@@ -38,8 +38,10 @@ func lines(t *testing.T, batch, n int) *schemas.Batch {
 func decodeLines(b *schemas.Batch) error {
 	b.Events = nil
 	for i, r := range b.Records {
-		b.Events = append(b.Events, schemas.Event{ID: r.ID, Digest: r.Digest, Flags: r.Flags, Class: b.Class, Tenant: b.Tenant, Source: b.Source, Kind: "api_call",
-			Offset: b.Offset, Index: uint32(i), Time: 1_764_000_000_000_000_000, Raw: b.Body[r.Start : r.Start+r.Length]})
+		b.Events = append(b.Events, schemas.Event{
+			ID: r.ID, Digest: r.Digest, Flags: r.Flags, Class: b.Class, Tenant: b.Tenant, Source: b.Source, Kind: "api_call",
+			Offset: b.Offset, Index: uint32(i), Time: 1_764_000_000_000_000_000, Raw: b.Body[r.Start : r.Start+r.Length],
+		})
 	}
 	return nil
 }

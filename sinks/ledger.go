@@ -66,17 +66,27 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
 	return &Metrics{
-		events: f.NewCounterVec(prometheus.CounterOpts{Name: "agentrail_sinks_events_total",
-			Help: "Events by what became of them: seen, filtered, accepted, indexed, dead."}, []string{"sink", "outcome"}),
-		bytes: f.NewCounterVec(prometheus.CounterOpts{Name: "agentrail_sinks_written_bytes_total",
-			Help: "Bytes written to the receiver, before compression."}, []string{"sink"}),
-		writes: f.NewHistogramVec(prometheus.HistogramOpts{Name: "agentrail_sinks_write_seconds",
+		events: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentrail_sinks_events_total",
+			Help: "Events by what became of them: seen, filtered, accepted, indexed, dead.",
+		}, []string{"sink", "outcome"}),
+		bytes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentrail_sinks_written_bytes_total",
+			Help: "Bytes written to the receiver, before compression.",
+		}, []string{"sink"}),
+		writes: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "agentrail_sinks_write_seconds",
 			Help:    "Duration of one write to the receiver, without the wait for its confirmation.",
-			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60}}, []string{"sink", "result"}),
-		retries: f.NewCounterVec(prometheus.CounterOpts{Name: "agentrail_sinks_retries_total",
-			Help: "Failed attempts that are repeated, by what the receiver answered."}, []string{"sink", "code"}),
-		held: f.NewGaugeVec(prometheus.GaugeOpts{Name: "agentrail_sinks_held",
-			Help: "1 while the receiver refuses us and a person is needed."}, []string{"sink"}),
+			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60},
+		}, []string{"sink", "result"}),
+		retries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentrail_sinks_retries_total",
+			Help: "Failed attempts that are repeated, by what the receiver answered.",
+		}, []string{"sink", "code"}),
+		held: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentrail_sinks_held",
+			Help: "1 while the receiver refuses us and a person is needed.",
+		}, []string{"sink"}),
 	}
 }
 

@@ -88,8 +88,7 @@ func (e *WriteError) Unwrap() error { return e.Err }
 
 // asWriteError returns err as a *WriteError; a foreign error is one to retry.
 func asWriteError(err error) *WriteError {
-	var we *WriteError
-	if errors.As(err, &we) {
+	if we, ok := errors.AsType[*WriteError](err); ok {
 		return we
 	}
 	return &WriteError{Kind: KindRetry, Code: "error", Err: err}

@@ -36,8 +36,7 @@ func (s *splunk) confirm(ctx context.Context, ch *channel, id int64) error {
 			s.channels.giveBack(ch)
 			return nil
 		}
-		var we *WriteError
-		if errors.As(err, &we) {
+		if we, ok := errors.AsType[*WriteError](err); ok {
 			if we.Code == "hec_14" {
 				s.ackOff.Store(true)
 				s.sayUnacknowledged(ctx)
@@ -54,8 +53,10 @@ func (s *splunk) confirm(ctx context.Context, ch *channel, id int64) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return &WriteError{Kind: KindRetry, Code: "ack_timeout",
-			Err: fmt.Errorf("no acknowledgement within %v; sent again with the same event ids", time.Duration(s.conf.AckTimeout))}
+		return &WriteError{
+			Kind: KindRetry, Code: "ack_timeout",
+			Err: fmt.Errorf("no acknowledgement within %v; sent again with the same event ids", time.Duration(s.conf.AckTimeout)),
+		}
 	}
 }
 

@@ -150,10 +150,18 @@ func TestSplunkBehindLoadBalancer(t *testing.T) {
 // acknowledgement nothing may be lost, whatever the receiver claims.
 func TestSplunkOutlastsFaults(t *testing.T) {
 	faults := []sinktest.Fault{
-		{Status: 500, Body: `{"text":"Internal server error","code":8}`}, {Status: 503, Body: `{"text":"Server is busy","code":9}`},
-		{Status: 502, Body: "<html>bad gateway</html>"}, {Status: 429, Body: `{"text":"busy","code":26}`, Header: http.Header{"Retry-After": {"nonsense"}}},
-		{Cut: true}, {Swallow: true}, {Garble: true}, {Silence: true}, {Drip: 5 * time.Millisecond}, {Status: 200, Body: "<html>welcome</html>"},
-		{Status: 400, Body: `{"text":"Data channel is missing","code":10}`}, {Status: 408},
+		{Status: 500, Body: `{"text":"Internal server error","code":8}`},
+		{Status: 503, Body: `{"text":"Server is busy","code":9}`},
+		{Status: 502, Body: "<html>bad gateway</html>"},
+		{Status: 429, Body: `{"text":"busy","code":26}`, Header: http.Header{"Retry-After": {"nonsense"}}},
+		{Cut: true},
+		{Swallow: true},
+		{Garble: true},
+		{Silence: true},
+		{Drip: 5 * time.Millisecond},
+		{Status: 200, Body: "<html>welcome</html>"},
+		{Status: 400, Body: `{"text":"Data channel is missing","code":10}`},
+		{Status: 408},
 	}
 	hec := &sinktest.HEC{Token: "secret", Ack: true, Lose: func(n int) bool { return n%10 == 3 }}
 	faulty := &sinktest.Faulty{Next: hec, Script: func(n int, _ *http.Request) sinktest.Fault {

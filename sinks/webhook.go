@@ -202,8 +202,10 @@ func (w *webhook) sign(h http.Header, id string, now time.Time, body []byte) {
 
 // webhookFailure maps a status to what is to be done.
 func webhookFailure(a answer) *WriteError {
-	e := &WriteError{Kind: KindRefused, Code: "http_" + strconv.Itoa(a.status), RetryAfter: retryAfter(a.header, time.Now()),
-		Err: fmt.Errorf("webhook answers %d %s", a.status, http.StatusText(a.status))}
+	e := &WriteError{
+		Kind: KindRefused, Code: "http_" + strconv.Itoa(a.status), RetryAfter: retryAfter(a.header, time.Now()),
+		Err: fmt.Errorf("webhook answers %d %s", a.status, http.StatusText(a.status)),
+	}
 	switch s := a.status; {
 	case s == http.StatusRequestEntityTooLarge:
 		e.Kind = KindTooLarge

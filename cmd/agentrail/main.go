@@ -51,16 +51,13 @@ func run(ctx context.Context, args []string, c *console) int {
 	if err == nil {
 		return exitOK
 	}
-	var quiet *findings
-	if !errors.As(err, &quiet) {
+	if _, ok := errors.AsType[*findings](err); !ok {
 		fmt.Fprintln(c.err, "error: "+clean(err.Error()))
-		var h *hinted
-		if errors.As(err, &h) {
+		if h, ok := errors.AsType[*hinted](err); ok {
 			fmt.Fprintln(c.err, "hint: "+clean(h.hint))
 		}
 	}
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure

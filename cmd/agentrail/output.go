@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,10 +29,8 @@ func addOutput(cmd *cobra.Command, into *string) {
 }
 
 func checkOutput(format string) error {
-	for _, f := range formats {
-		if f == format {
-			return nil
-		}
+	if slices.Contains(formats, format) {
+		return nil
 	}
 	return usagef("use --output table, json or csv", "unknown output format %q", format)
 }

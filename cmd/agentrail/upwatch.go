@@ -46,15 +46,15 @@ func (w *watch) expect(day *sample.Day) {
 }
 
 // run follows the stream until ctx ends and prints the status line.
-func (w *watch) run(ctx context.Context) error {
+func (w *watch) run(ctx context.Context) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	done := make(chan error, 1)
-	go func() { done <- w.follow(ctx) }()
+	done := make(chan struct{})
+	go func() { defer close(done); w.follow(ctx) }()
 	for {
 		select {
-		case err := <-done:
-			return err
+		case <-done:
+			return
 		case <-tick.C:
 			if st, err := w.status(ctx); err == nil {
 				w.view.status(statusLine(st))
@@ -64,7 +64,7 @@ func (w *watch) run(ctx context.Context) error {
 }
 
 // follow reads the stream; after a cut it goes on where it was.
-func (w *watch) follow(ctx context.Context) error {
+func (w *watch) follow(ctx context.Context) {
 	last := ""
 	for ctx.Err() == nil {
 		next, err := w.read(ctx, last)
@@ -78,7 +78,6 @@ func (w *watch) follow(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
 }
 
 func (w *watch) read(ctx context.Context, after string) (last string, err error) {

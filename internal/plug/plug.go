@@ -79,7 +79,7 @@ func (c *Config) UnmarshalYAML(n *yaml.Node) error {
 		return err
 	}
 	if head.Kind == "" {
-		return errors.New("entry has no kind; each entry needs kind: and may have name:")
+		return errors.New("entry has no kind; each entry needs kind and may have name")
 	}
 	if head.Name == "" {
 		head.Name = head.Kind
@@ -164,8 +164,7 @@ func (e *Error) Error() string {
 func Explain(file string, err error, into any) error {
 	var le *yaml.LoadErrors
 	if !errors.As(err, &le) {
-		var one *yaml.LoadError
-		if errors.As(err, &one) {
+		if one, ok := errors.AsType[*yaml.LoadError](err); ok {
 			return explainOne(file, one, into)
 		}
 		return &Error{File: file, Msg: err.Error()}
@@ -202,12 +201,12 @@ func keysOf(t reflect.Type, name string, seen []reflect.Type) []string {
 		return nil
 	}
 	var out []string
-	for i := range t.NumField() {
+	for field := range t.Fields() {
 		if t.String() != name {
-			out = append(out, keysOf(t.Field(i).Type, name, append(seen, t))...)
-		} else if ft := t.Field(i).Type; strings.HasSuffix(t.Field(i).Tag.Get("yaml"), ",inline") {
+			out = append(out, keysOf(field.Type, name, append(seen, t))...)
+		} else if ft := field.Type; strings.HasSuffix(field.Tag.Get("yaml"), ",inline") {
 			out = append(out, keysOf(ft, ft.String(), nil)...)
-		} else if k, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); k != "" && k != "-" {
+		} else if k, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); k != "" && k != "-" {
 			out = append(out, k)
 		}
 	}

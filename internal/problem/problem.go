@@ -3,6 +3,7 @@ package problem
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -31,9 +32,7 @@ func Write(w http.ResponseWriter, d Details) {
 		doc["code"] = d.Code
 		doc["type"] = "urn:agentrail:problem:" + d.Code
 	}
-	for k, v := range d.Extensions {
-		doc[k] = v
-	}
+	maps.Copy(doc, d.Extensions)
 	h := w.Header()
 	if d.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((d.RetryAfter+time.Second-1)/time.Second)))

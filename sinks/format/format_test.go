@@ -41,9 +41,11 @@ func FuzzFormats(f *testing.F) {
 		f.Add(s, []byte("{\"k\":\n\""+s+"\"}"), int64(-1<<63), uint32(1<<31))
 	}
 	f.Fuzz(func(t *testing.T, text string, raw []byte, at int64, flags uint32) {
-		ev := schemas.Event{Class: schemas.ClassActivity, Time: at, Received: at, Duration: at, Flags: schemas.Flags(flags), Raw: raw,
+		ev := schemas.Event{
+			Class: schemas.ClassActivity, Time: at, Received: at, Duration: at, Flags: schemas.Flags(flags), Raw: raw,
 			Tenant: text, Source: text, Kind: text, Actor: text, ActorEmail: text, Agent: text, Action: text, Endpoint: text, Tool: text, Target: text,
-			Reason: text, OutcomeText: text, IP: text, UserAgent: text, SourceID: text, Owner: text, Name: text}
+			Reason: text, OutcomeText: text, IP: text, UserAgent: text, SourceID: text, Owner: text, Name: text,
+		}
 		check(t, &ev)
 		ev.Class = schemas.ClassAlert
 		check(t, &ev)
@@ -86,8 +88,10 @@ func TestPlain(t *testing.T) {
 }
 
 func BenchmarkNative(b *testing.B) {
-	ev := schemas.Event{Class: schemas.ClassActivity, Time: 1764000000123456789, Tenant: "default", Source: "audit", Kind: "api_call", Actor: "u-123", ActorEmail: "ann@example.com",
-		Agent: "wf-77", Action: "tool.execute", Access: schemas.AccessWrite, Tool: "jira", Target: "PROJ-1", Endpoint: "/rest/api/v1/executeactiontool", Run: "r-1", Session: "s-1"}
+	ev := schemas.Event{
+		Class: schemas.ClassActivity, Time: 1764000000123456789, Tenant: "default", Source: "audit", Kind: "api_call", Actor: "u-123", ActorEmail: "ann@example.com",
+		Agent: "wf-77", Action: "tool.execute", Access: schemas.AccessWrite, Tool: "jira", Target: "PROJ-1", Endpoint: "/rest/api/v1/executeactiontool", Run: "r-1", Session: "s-1",
+	}
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -2,6 +2,7 @@ package sinktest
 
 import (
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -51,9 +52,7 @@ func (f *Faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reset(w)
 	case fault.Status != 0:
 		_, _ = io.Copy(io.Discard, r.Body)
-		for k, v := range fault.Header {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), fault.Header)
 		w.WriteHeader(fault.Status)
 		_, _ = io.WriteString(w, fault.Body)
 	case fault.Drip > 0:

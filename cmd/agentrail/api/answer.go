@@ -41,8 +41,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	if err == nil {
 		return true
 	}
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		problem.Write(w, problem.Details{
 			Status: http.StatusRequestEntityTooLarge, Title: "Body too large", Code: "body_too_large",
 			Detail: fmt.Sprintf("the body is larger than %d bytes", maxBody),
