@@ -15,9 +15,9 @@ import (
 // reading right now has little of the tail left. A consumer that stands still
 // (a dead receiver, an insert that takes long) is not waited for.
 const (
-	paceMost   = 50 * time.Millisecond  // longest wait of one append
+	paceMost   = 100 * time.Millisecond // longest wait of one append
 	paceStep   = time.Millisecond       // between looks
-	paceActive = 100 * time.Millisecond // a cursor that took nothing for so long stands still
+	paceActive = time.Second            // a cursor that took nothing for so long stands still
 )
 
 // readers are the named cursors that are open.
