@@ -37,8 +37,7 @@ const pushbackRetry = 5 * time.Second
 // appendFault turns an error of the journal into the answer to it.
 func (s *intake) appendFault(err error) *problem.Details {
 	d := &problem.Details{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: pushbackRetry, Detail: "nothing is acknowledged; send it again later"}
-	var later *journal.RetryAfter
-	if errors.As(err, &later) {
+	if later, ok := errors.AsType[*journal.RetryAfter](err); ok {
 		d.RetryAfter = later.After
 	}
 	switch {

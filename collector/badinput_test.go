@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -25,7 +24,7 @@ func disk(t testing.TB) *journal.Disk {
 		t.Fatal(err)
 	}
 	d, err := journal.OpenDisk(context.Background(), journal.Options{
-		Dir: t.TempDir(), Decode: set.Decode, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Reg: prometheus.NewRegistry(),
+		Dir: t.TempDir(), Decode: set.Decode, Log: slog.New(slog.DiscardHandler), Reg: prometheus.NewRegistry(),
 		MaxBytes: 1 << 30, ReserveBytes: 8 << 20, SegmentBytes: 64 << 20, Tick: time.Hour,
 	})
 	if err != nil {

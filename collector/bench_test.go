@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -54,7 +53,7 @@ func benchIntake(b *testing.B) *intake {
 			b.Self = schemas.Digest{1}
 			return 0, nil
 		},
-		Decode: set, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Reg: prometheus.NewRegistry(),
+		Decode: set, Log: slog.New(slog.DiscardHandler), Reg: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -119,33 +119,49 @@ func (s *intake) readBody(w http.ResponseWriter, r *http.Request, coding string,
 func (s *intake) bodyFault(w http.ResponseWriter, coding string, p *patient, err error) *problem.Details {
 	switch {
 	case errors.Is(err, errTooLarge):
-		return &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
-			Detail: fmt.Sprintf("the body is larger than the %d bytes (after decompression) that source %q takes; send smaller batches", s.cfg.MaxBody, s.name)}
+		return &problem.Details{
+			Status: http.StatusRequestEntityTooLarge, Code: "body_too_large",
+			Detail: fmt.Sprintf("the body is larger than the %d bytes (after decompression) that source %q takes; send smaller batches", s.cfg.MaxBody, s.name),
+		}
 	case errors.Is(err, errBomb):
-		return &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "decompression_bomb",
-			Detail: fmt.Sprintf("the body unpacks to more than %d times its size, by byte %d of it; send it in smaller batches or uncompressed", maxRatio, p.n)}
+		return &problem.Details{
+			Status: http.StatusRequestEntityTooLarge, Code: "decompression_bomb",
+			Detail: fmt.Sprintf("the body unpacks to more than %d times its size, by byte %d of it; send it in smaller batches or uncompressed", maxRatio, p.n),
+		}
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "zstd_window",
-			Detail: fmt.Sprintf("the zstd window is larger than %d bytes; compress without --long", maxZstdWindow)}
+		return &problem.Details{
+			Status: http.StatusRequestEntityTooLarge, Code: "zstd_window",
+			Detail: fmt.Sprintf("the zstd window is larger than %d bytes; compress without --long", maxZstdWindow),
+		}
 	case errors.Is(err, errBusy):
-		return &problem.Details{Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: busyRetry,
-			Detail: "too many bytes of other requests are in flight; send it again later"}
+		return &problem.Details{
+			Status: http.StatusServiceUnavailable, Code: "busy", RetryAfter: busyRetry,
+			Detail: "too many bytes of other requests are in flight; send it again later",
+		}
 	case errors.Is(p.err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
-		return &problem.Details{Status: http.StatusRequestTimeout, Code: "body_too_slow",
-			Detail: fmt.Sprintf("the body came to a halt after %d bytes", p.n)}
+		return &problem.Details{
+			Status: http.StatusRequestTimeout, Code: "body_too_slow",
+			Detail: fmt.Sprintf("the body came to a halt after %d bytes", p.n),
+		}
 	case p.err != nil:
 		w.Header().Set("Connection", "close")
-		return &problem.Details{Status: http.StatusBadRequest, Code: "body_truncated",
-			Detail: fmt.Sprintf("the body ended early, after %d bytes: %v", p.n, p.err)}
+		return &problem.Details{
+			Status: http.StatusBadRequest, Code: "body_truncated",
+			Detail: fmt.Sprintf("the body ended early, after %d bytes: %v", p.n, p.err),
+		}
 	case errors.Is(err, io.EOF):
 		return &problem.Details{Status: http.StatusBadRequest, Code: "empty_body", Detail: "the body is empty"}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &problem.Details{Status: http.StatusBadRequest, Code: "truncated_" + coding,
-			Detail: fmt.Sprintf("the %s data breaks off at byte %d of the body; nothing was taken, send it again", coding, p.n)}
+		return &problem.Details{
+			Status: http.StatusBadRequest, Code: "truncated_" + coding,
+			Detail: fmt.Sprintf("the %s data breaks off at byte %d of the body; nothing was taken, send it again", coding, p.n),
+		}
 	default:
-		return &problem.Details{Status: http.StatusBadRequest, Code: "bad_" + coding,
-			Detail: fmt.Sprintf("the %s data is broken at or before byte %d of the body: %v; nothing was taken", coding, p.n-p.unused, err)}
+		return &problem.Details{
+			Status: http.StatusBadRequest, Code: "bad_" + coding,
+			Detail: fmt.Sprintf("the %s data is broken at or before byte %d of the body: %v; nothing was taken", coding, p.n-p.unused, err),
+		}
 	}
 }
 

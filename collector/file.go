@@ -167,8 +167,7 @@ func (s *file) backoff(last time.Duration, err error) time.Duration {
 		s.log.Warn("records cannot be stored, waiting", "error", err)
 	}
 	next := min(max(2*last, 100*time.Millisecond), 30*time.Second)
-	var later *journal.RetryAfter
-	if errors.As(err, &later) {
+	if later, ok := errors.AsType[*journal.RetryAfter](err); ok {
 		next = max(next, later.After)
 	}
 	return next/2 + rand.N(next/2)

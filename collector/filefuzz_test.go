@@ -59,7 +59,7 @@ func FuzzFile(f *testing.F) {
 	s := &file{
 		name: "file", append: func(context.Context, *schemas.Batch) (uint64, error) { return 0, nil },
 		cfg: fileConfig{Mode: "once", Format: "auto", Tenant: "acme", Backfill: &backfill, Batch: 512, MaxRecord: 1024},
-		log: slog.New(slog.NewTextHandler(io.Discard, nil)), metrics: newMetrics(prometheus.NewRegistry()), now: time.Now,
+		log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry()), now: time.Now,
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {

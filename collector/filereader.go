@@ -91,7 +91,7 @@ func (r *reading) peek(n int) (data []byte, end bool, err error) {
 	tail := r.at.TailLen
 	buf := make([]byte, tail+int(min(left, int64(n))))
 	got, err := r.f.ReadAt(buf, r.at.Offset-int64(tail))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, err
 	}
 	// The bytes before the place are read together with those behind it, so
@@ -100,7 +100,7 @@ func (r *reading) peek(n int) (data []byte, end bool, err error) {
 		return nil, false, errReplaced
 	}
 	r.tail = buf[:tail:tail]
-	return buf[tail:got:got], int64(got-tail) == left || err == io.EOF, nil
+	return buf[tail:got:got], int64(got-tail) == left || errors.Is(err, io.EOF), nil
 }
 
 // kind returns gzip, zstd or, for plain text, "".
@@ -110,7 +110,7 @@ func (r *reading) kind() (string, error) {
 	}
 	var magic [4]byte
 	n, err := r.f.ReadAt(magic[:], 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	switch m := magic[:n]; {
@@ -158,7 +158,7 @@ func (r *reading) head(kind string) ([]byte, error) {
 	defer done()
 	head := make([]byte, tailBytes)
 	n, err := io.ReadFull(src, head)
-	if n > 0 || err == io.EOF {
+	if n > 0 || errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return head[:n], err

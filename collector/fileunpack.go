@@ -62,7 +62,7 @@ func (r *reading) peekPacked(kind string, n int, changed bool) ([]byte, bool, er
 	if len(u.rest) >= n || u.err == nil {
 		return u.rest[:min(n, len(u.rest))], false, nil
 	}
-	if u.err == io.EOF {
+	if errors.Is(u.err, io.EOF) {
 		return u.rest, true, nil
 	}
 	code := "bad_" + kind

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/agentrail/agentrail/collector"
 	"github.com/agentrail/agentrail/internal/plug"
@@ -93,12 +94,35 @@ func golden(t *testing.T, kind, name string, input []byte) (status string, answe
 	enc.SetIndent("", "  ")
 	for _, b := range j.activity() {
 		for i := range b.Events {
+			published(t, kind, &b.Events[i])
 			if err := enc.Encode(view(&b.Events[i])); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	return strings.Fields(resp.Status)[0], out.Bytes(), list.Bytes()
+}
+
+// odd is what intake takes and flags although no JSON Schema could allow it.
+const odd = schemas.FlagRejected | schemas.FlagDuplicateKey | schemas.FlagCaseTwin | schemas.FlagBadUTF8
+
+// published holds an accepted record against the JSON Schema of its source.
+func published(t *testing.T, kind string, e *schemas.Event) {
+	t.Helper()
+	if e.Flags&odd != 0 {
+		return
+	}
+	s, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "schemas", "json", kind+".schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(e.Raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(doc); err != nil {
+		t.Errorf("%s is accepted and not as its schema says: %s\n%v", kind, e.Raw, err)
+	}
 }
 
 // view is an event with what is set in it, for reading.

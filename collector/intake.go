@@ -167,8 +167,10 @@ func (s *intake) take(w http.ResponseWriter, r *http.Request) (*answer, *problem
 	}
 	rejects, readErr := s.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords})
 	if n := len(rejects); n > 0 && rejects[n-1].Code == decode.CodeTooManyRecords {
-		return nil, &problem.Details{Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
-			Detail: fmt.Sprintf("the body holds more than the %d records that source %q takes at once; nothing was taken, send smaller batches", s.cfg.MaxRecords, s.name)}
+		return nil, &problem.Details{
+			Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
+			Detail: fmt.Sprintf("the body holds more than the %d records that source %q takes at once; nothing was taken, send smaller batches", s.cfg.MaxRecords, s.name),
+		}
 	}
 	b.ID = batchID(b, r.Header.Get("Idempotency-Key"))
 	if len(b.Records) == 0 {
@@ -203,19 +205,25 @@ func (s *intake) admit(w http.ResponseWriter, r *http.Request) (req request, fau
 	}
 	p, ok := auth.FromContext(r.Context())
 	if !ok || !p.MaySend(s.name) {
-		return req, &problem.Details{Status: http.StatusForbidden, Code: "source_forbidden",
-			Detail: fmt.Sprintf("this token may not send to source %q; it needs the role ingest and the source in its list", s.name)}
+		return req, &problem.Details{
+			Status: http.StatusForbidden, Code: "source_forbidden",
+			Detail: fmt.Sprintf("this token may not send to source %q; it needs the role ingest and the source in its list", s.name),
+		}
 	}
 	req.tenant = p.Tenant
 	if req.media, ok = mediaType(r.Header.Get("Content-Type")); !ok {
 		w.Header().Set("Accept", acceptedCT)
-		return req, &problem.Details{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
-			Detail: fmt.Sprintf("Content-Type %q is not taken; send UTF-8 as one of %s", r.Header.Get("Content-Type"), acceptedCT)}
+		return req, &problem.Details{
+			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
+			Detail: fmt.Sprintf("Content-Type %q is not taken; send UTF-8 as one of %s", r.Header.Get("Content-Type"), acceptedCT),
+		}
 	}
 	if req.coding, ok = coding(r); !ok {
 		w.Header().Set("Accept-Encoding", acceptedCE)
-		return req, &problem.Details{Status: http.StatusUnsupportedMediaType, Code: "unsupported_encoding",
-			Detail: fmt.Sprintf("Content-Encoding %q is not taken; send one of %s", r.Header.Values("Content-Encoding"), acceptedCE)}
+		return req, &problem.Details{
+			Status: http.StatusUnsupportedMediaType, Code: "unsupported_encoding",
+			Detail: fmt.Sprintf("Content-Encoding %q is not taken; send one of %s", r.Header.Values("Content-Encoding"), acceptedCE),
+		}
 	}
 	if req.backfill, fault = s.backfill(r); fault != nil {
 		return req, fault
@@ -237,8 +245,10 @@ func (s *intake) backfill(r *http.Request) (bool, *problem.Details) {
 		return false, &problem.Details{Status: http.StatusBadRequest, Code: "bad_parameter", Detail: fmt.Sprintf("backfill is %q; write true or false", v)}
 	}
 	if on && !s.cfg.AllowBackfill {
-		return false, &problem.Details{Status: http.StatusForbidden, Code: "backfill_forbidden",
-			Detail: fmt.Sprintf("source %q takes no history; set allow_backfill: true in its config", s.name)}
+		return false, &problem.Details{
+			Status: http.StatusForbidden, Code: "backfill_forbidden",
+			Detail: fmt.Sprintf("source %q takes no history; set allow_backfill: true in its config", s.name),
+		}
 	}
 	return on, nil
 }
@@ -247,12 +257,16 @@ func (s *intake) backfill(r *http.Request) (bool, *problem.Details) {
 func (s *intake) limit(tenant string) *problem.Details {
 	now := s.now()
 	if d := s.records.wait(tenant, now); d > 0 {
-		return &problem.Details{Status: http.StatusTooManyRequests, Code: "rate_limited", RetryAfter: d,
-			Detail: fmt.Sprintf("source %q takes %d records a second", s.name, s.cfg.MaxRecordsPerSecond)}
+		return &problem.Details{
+			Status: http.StatusTooManyRequests, Code: "rate_limited", RetryAfter: d,
+			Detail: fmt.Sprintf("source %q takes %d records a second", s.name, s.cfg.MaxRecordsPerSecond),
+		}
 	}
 	if d := s.rejects.wait(tenant, now); d > 0 {
-		return &problem.Details{Status: http.StatusTooManyRequests, Code: "too_many_rejected", RetryAfter: d,
-			Detail: fmt.Sprintf("more than %d bytes an hour could not be read; look at them with: agentrail dlq ls", s.cfg.MaxRejected)}
+		return &problem.Details{
+			Status: http.StatusTooManyRequests, Code: "too_many_rejected", RetryAfter: d,
+			Detail: fmt.Sprintf("more than %d bytes an hour could not be read; look at them with: agentrail dlq ls", s.cfg.MaxRejected),
+		}
 	}
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 var edges = map[string][]string{
 	"schemas":                       {"internal/jsonscan"},
 	"schemas/mapping":               {},
-	"schemas/json":                  {},
 	"schemas/clickhouse":            {},
 	"internal/plug":                 {},
 	"internal/auth":                 {"internal/problem", "internal/durable"},
@@ -36,7 +35,7 @@ var edges = map[string][]string{
 	"sinks/sinktest":                {},
 	"deploy/sample":                 {"schemas"},
 	"deploy/bench":                  {},
-	"cmd/agentrail/api":             {"schemas", "schemas/json", "collector/journal", "internal/auth", "internal/problem"},
+	"cmd/agentrail/api":             {"schemas", "collector/journal", "internal/auth", "internal/problem"},
 }
 
 // free may import anything of ours: programs, which wire.
