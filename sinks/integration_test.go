@@ -24,7 +24,7 @@ import (
 func TestSplunkIntoVictoriaLogs(t *testing.T) {
 	binary := os.Getenv("AGENTRAIL_VICTORIALOGS")
 	if binary == "" {
-		t.Skip("AGENTRAIL_VICTORIALOGS is not set; make integration builds the receiver and sets it")
+		t.Fatal("AGENTRAIL_VICTORIALOGS is not set; make integration builds the receiver and sets it")
 	}
 	base := startVictoriaLogs(t, binary)
 	for _, fields := range []string{"gzip: true", "gzip: false\ncontent: true"} {

@@ -29,12 +29,20 @@ type call struct{ verb, endpoint string }
 
 var (
 	reads = []call{
-		{"list_tools", "/api/v1/listtools"}, {"get_document", "/api/v1/getactiontool"}, {"search_index", "/api/v1/searchtools"},
-		{"get_ticket", "/api/v1/getagent"}, {"list_channels", "/api/v1/listtools"}, {"describe_table", "/api/v1/getactiontool"},
+		{"list_tools", "/api/v1/listtools"},
+		{"get_document", "/api/v1/getactiontool"},
+		{"search_index", "/api/v1/searchtools"},
+		{"get_ticket", "/api/v1/getagent"},
+		{"list_channels", "/api/v1/listtools"},
+		{"describe_table", "/api/v1/getactiontool"},
 	}
 	writes = []call{
-		{"send_email", "/api/v1/executeactiontool"}, {"create_ticket", "/api/v1/executeactiontool"}, {"update_record", "/api/v1/executeactiontool"},
-		{"delete_file", "/api/v1/createagent"}, {"post_message", "/api/v1/updatepolicy"}, {"grant_access", "/api/v1/revokekey"},
+		{"send_email", "/api/v1/executeactiontool"},
+		{"create_ticket", "/api/v1/executeactiontool"},
+		{"update_record", "/api/v1/executeactiontool"},
+		{"delete_file", "/api/v1/createagent"},
+		{"post_message", "/api/v1/updatepolicy"},
+		{"grant_access", "/api/v1/revokekey"},
 	}
 	results = []struct {
 		name string

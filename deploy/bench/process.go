@@ -73,11 +73,10 @@ func usageOf(pid int) (user, system, peak float64) {
 
 // children returns the pids of the process's children.
 func (p *process) children() []int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.cmd.Process.Pid, p.cmd.Process.Pid))
 	var out []int
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.cmd.Process.Pid))
 	for _, t := range tasks {
-		b, _ = os.ReadFile(t)
+		b, _ := os.ReadFile(t)
 		for f := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(f); err == nil && !slices.Contains(out, pid) {
 				out = append(out, pid)

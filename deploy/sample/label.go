@@ -77,5 +77,7 @@ func (g *generator) finishLabels() []Label {
 }
 
 func ofAgent(a *agent) schemas.Entity { return schemas.Entity{Kind: "agent", ID: a.id, Name: a.name} }
-func ofUser(u *user) schemas.Entity   { return schemas.Entity{Kind: "actor", ID: u.id, Name: u.email} }
-func ofTool(t *tool) schemas.Entity   { return schemas.Entity{Kind: "tool", ID: t.name, Name: t.name} }
+
+func ofUser(u *user) schemas.Entity { return schemas.Entity{Kind: "actor", ID: u.id, Name: u.email} }
+
+func ofTool(t *tool) schemas.Entity { return schemas.Entity{Kind: "tool", ID: t.name, Name: t.name} }
