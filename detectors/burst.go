@@ -116,7 +116,7 @@ type counted struct {
 func (b *burst) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 	switch {
 	case ev.Action == "tool.execute":
-		if ev.Outcome != schemas.OutcomeOK && turnedAway(ev) {
+		if ev.Outcome != schemas.OutcomeOK && b.turnedAway(ev) {
 			return
 		}
 		b.count(ev, raise)
@@ -128,8 +128,8 @@ func (b *burst) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 // turnedAway reports whether the call was refused before it did anything. A
 // refusal that is only written behind a success does not count: a tool could
 // write that.
-func turnedAway(ev *schemas.Event) bool {
-	return (ev.Status >= 400 || ev.Outcome == schemas.OutcomeDenied) && refusal(ev) != refusedNot
+func (b *burst) turnedAway(ev *schemas.Event) bool {
+	return (ev.Status >= 400 || ev.Outcome == schemas.OutcomeDenied) && b.deps.Words.refusal(ev) != refusedNot
 }
 
 func (b *burst) count(ev *schemas.Event, raise func(schemas.Alert)) {

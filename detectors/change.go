@@ -37,7 +37,7 @@ func contentOf(ev *schemas.Event) content {
 
 // find returns the first value by one of the lower-case names, in any case and
 // at any place, the outermost first.
-func (c content) find(names ...string) (any, bool) {
+func (c content) find(names []string) (any, bool) {
 	level := []any{c.root}
 	for depth := 0; depth < deepestChange && len(level) > 0; depth++ {
 		var next []any
@@ -59,27 +59,25 @@ func (c content) find(names ...string) (any, bool) {
 	return nil, false
 }
 
-var scopeNames = []string{"scope", "visibility", "audience", "sharedwith", "shared_with", "sharing", "accesslevel", "access_level"}
-
 // scopeOf returns the scope that a record gives, or "".
-func scopeOf(ev *schemas.Event) string {
-	c := contentOf(ev)
-	if after, ok := c.find("after", "new"); ok {
-		if v, ok := (content{after}).find(scopeNames...); ok {
+func (w *Words) scopeOf(ev *schemas.Event) string {
+	c, names := contentOf(ev), &w.v.Changes
+	if after, ok := c.find(names.ScopeIn); ok {
+		if v, ok := (content{after}).find(names.Scope); ok {
 			return text(v)
 		}
 	}
-	if v, ok := c.find(scopeNames...); ok {
+	if v, ok := c.find(names.Scope); ok {
 		return text(v)
 	}
 	return ""
 }
 
 // flagsOf returns what an inventory record says of its agent.
-func flagsOf(ev *schemas.Event) (unlisted, draft schemas.Tri) {
+func (w *Words) flagsOf(ev *schemas.Event) (unlisted, draft schemas.Tri) {
 	c := contentOf(ev)
-	u, _ := c.find("unlisted")
-	d, _ := c.find("isdraftonly", "is_draft_only")
+	u, _ := c.find(w.v.Inventory.Unlisted)
+	d, _ := c.find(w.v.Inventory.Draft)
 	return triOf(u), triOf(d)
 }
 
@@ -95,45 +93,44 @@ func triOf(v any) schemas.Tri {
 
 // changesOf returns what a record says has changed: a list of changes with
 // field, before and after, or an object before and one after.
-func changesOf(ev *schemas.Event) []schemas.Change {
-	c := contentOf(ev)
-	if list, ok := c.find("changes", "changed_fields", "changedfields", "modifications"); ok {
-		if out := listedChanges(list); len(out) > 0 {
+func (w *Words) changesOf(ev *schemas.Event) []schemas.Change {
+	c, names := contentOf(ev), &w.v.Changes
+	if list, ok := c.find(names.Lists); ok {
+		if out := listedChanges(names, list); len(out) > 0 {
 			return out
 		}
 	}
-	before, hasBefore := c.find("before", "old", "previous", "oldvalue", "old_value")
-	after, hasAfter := c.find("after", "new", "current", "newvalue", "new_value")
+	before, hasBefore := c.find(names.Before)
+	after, hasAfter := c.find(names.After)
 	if !hasBefore || !hasAfter {
 		return nil
 	}
 	return comparedChanges(before, after)
 }
 
-func listedChanges(list any) []schemas.Change {
-	items, _ := list.([]any)
-	if fields, ok := list.(map[string]any); ok { // {"scope": {"before": ..., "after": ...}}
-		for _, k := range slices.Sorted(maps.Keys(fields)) {
-			if m, ok := fields[k].(map[string]any); ok {
-				m = maps.Clone(m)
-				m["field"] = k
-				items = append(items, m)
-			}
-		}
-	}
+func listedChanges(names *schemas.ChangeSet, list any) []schemas.Change {
 	var out []schemas.Change
-	for _, it := range items {
-		m, ok := it.(map[string]any)
+	take := func(entry any, field string) {
+		m, ok := entry.(map[string]any)
 		if !ok || len(out) == mostChanges {
-			continue
+			return
 		}
-		ch := schemas.Change{
-			Field:  text(pick(m, "field", "name", "key", "path", "property")),
-			Before: text(pick(m, "before", "old", "from", "oldvalue", "old_value", "previous")),
-			After:  text(pick(m, "after", "new", "to", "newvalue", "new_value", "value")),
+		ch := schemas.Change{Field: field, Before: text(pick(m, names.From)), After: text(pick(m, names.To))}
+		if field == "" {
+			ch.Field = text(pick(m, names.Field))
 		}
 		if ch.Field != "" && ch.Before != ch.After {
 			out = append(out, ch)
+		}
+	}
+	switch list := list.(type) {
+	case []any:
+		for _, entry := range list {
+			take(entry, "")
+		}
+	case map[string]any: // {"scope": {"before": ..., "after": ...}}
+		for _, k := range slices.Sorted(maps.Keys(list)) {
+			take(list[k], k)
 		}
 	}
 	return out
@@ -164,7 +161,7 @@ func comparedChanges(before, after any) []schemas.Change {
 	return out
 }
 
-func pick(m map[string]any, names ...string) any {
+func pick(m map[string]any, names []string) any {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if slices.Contains(names, strings.ToLower(k)) {
 			return m[k]
@@ -200,36 +197,24 @@ func text(v any) string {
 
 // widens reports whether a change lets in more people or more things: a wider
 // word of the known ladder, or a list that gained members.
-func widens(ch schemas.Change) bool {
+func (w *Words) widens(ch schemas.Change) bool {
 	field := strings.ToLower(ch.Field)
 	if i := strings.LastIndexByte(field, '.'); i >= 0 {
 		field = field[i+1:]
 	}
-	if !slices.ContainsFunc(wideningFields, func(w string) bool { return strings.Contains(field, w) }) {
+	if !slices.ContainsFunc(w.v.Widening.Fields, func(part string) bool { return strings.Contains(field, part) }) {
 		return false
 	}
-	if a, b := rank(ch.After), rank(ch.Before); a >= 0 && b >= 0 {
+	if a, b := w.rank(ch.After), w.rank(ch.Before); a >= 0 && b >= 0 {
 		return a > b
 	}
 	return gained(ch.Before, ch.After)
 }
 
-var wideningFields = []string{"scope", "visib", "audience", "shar", "access", "permission", "recipient", "source", "input", "destination", "tool", "action", "member", "group"}
-
-// ladder lists words for who is let in, from few to all.
-var ladder = [][]string{
-	{"none", "off"},
-	{"private", "me", "self", "owner", "owner_only", "only_me", "creator"},
-	{"restricted", "limited", "specific", "selected", "users", "invited"},
-	{"team", "group", "project", "channel"},
-	{"department", "unit", "division"},
-	{"org", "organization", "organisation", "company", "internal", "workspace", "tenant", "domain", "everyone", "all"},
-	{"public", "anyone", "world", "external", "anonymous", "internet"},
-}
-
-func rank(s string) int {
+// rank is the step of the ladder that s stands on, or -1.
+func (w *Words) rank(s string) int {
 	s = strings.ToLower(strings.TrimSpace(s))
-	for i, words := range ladder {
+	for i, words := range w.v.Widening.Ladder {
 		if slices.Contains(words, s) {
 			return i
 		}

@@ -143,7 +143,7 @@ func (n *denial) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 	if ev.Action == "inventory.snapshot" || ev.Kind == "workflow_run" || ev.Kind == "product_snapshot" {
 		return
 	}
-	h := denialHit{ev: ev, kind: refusal(ev), slot: floorDiv(eventTime(ev), n.span), scope: n.scopes.of(ev)}
+	h := denialHit{ev: ev, kind: n.deps.Words.refusal(ev), slot: floorDiv(eventTime(ev), n.span), scope: n.scopes.of(ev)}
 	if h.kind == refusedNot || h.kind == refusedPolicy {
 		n.countPolicy(&h, raise)
 	}

@@ -137,7 +137,7 @@ func (n *denial) explain(a *schemas.Alert, h *denialHit, x *entry[denialKey, sha
 	} else {
 		a.Why = append(a.Why, fmt.Sprintf("still learning: %.0f of %d calls seen before", s.n, learnedCalls))
 	}
-	if refusalByText(ev.Reason) == refusedNot && ev.Status == 0 {
+	if n.deps.Words.refusalByText(ev.Reason) == refusedNot && ev.Status == 0 {
 		a.Confidence = "low"
 		a.Unseen = append(a.Unseen, "why the calls were refused: the records give neither reason nor status")
 	}

@@ -30,7 +30,7 @@ func (o *Origins) note(ev *schemas.Event) {
 	if ev.Run == "" || !started && ev.Kind != "workflow_run" {
 		return
 	}
-	if started && refusal(ev) != refusedNot {
+	if started && o.names.words.refusal(ev) != refusedNot {
 		return
 	}
 	r := o.runs.use(thing{ev.Tenant, ev.Run})

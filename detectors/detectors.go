@@ -65,6 +65,7 @@ type Patient interface {
 type Deps struct {
 	Names   *Inventory                                       // names, owners and what the inventory says
 	Origins *Origins                                         // what started a run
+	Words   *Words                                           // what words of foreign records mean
 	Access  func(ev *schemas.Event) (schemas.Access, string) // read or write, and how that is known
 	Zone    func(tenant string) *time.Location               // time zone of a tenant
 	MaxKeys int                                              // bound of keys per table

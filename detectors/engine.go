@@ -25,6 +25,8 @@ type Options struct {
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own builds a batch of our own documents. Mandatory.
 	Own func(tenant string, class schemas.Class, kind string, received int64, docs ...any) (*schemas.Batch, error)
+	// Vocabulary is what words of foreign records mean. Mandatory.
+	Vocabulary *schemas.Vocabulary
 	// Tools is the tool catalogue; nil knows no tool.
 	Tools func(tool string) schemas.Access
 	// Zone is the time zone of a tenant; nil means UTC for all.
@@ -81,8 +83,8 @@ type slot struct {
 
 // NewEngine opens the detectors. Faults in their configs are returned together.
 func NewEngine(o Options) (*Engine, error) {
-	if o.Append == nil || o.Own == nil {
-		return nil, errors.New("open detectors: Append and Own are mandatory")
+	if o.Append == nil || o.Own == nil || o.Vocabulary == nil {
+		return nil, errors.New("open detectors: Append, Own and Vocabulary are mandatory")
 	}
 	o.MaxKeys = cmp.Or(o.MaxKeys, 100_000)
 	o.Quiet = cmp.Or(o.Quiet, time.Hour)
@@ -103,7 +105,7 @@ func NewEngine(o Options) (*Engine, error) {
 func (e *Engine) reset() error {
 	e.next = map[uint16]uint64{}
 	e.clocks = newClocks()
-	e.inventory = newInventory(e.o.MaxKeys, e.m)
+	e.inventory = newInventory(e.o.MaxKeys, &Words{e.o.Vocabulary}, e.m)
 	e.origins = newOrigins(e.o.MaxKeys, e.inventory, e.m)
 	e.book = newBook(e.o.MaxKeys, e.inventory, e.clocks, e.m)
 	e.outbox = nil
@@ -141,7 +143,7 @@ func (e *Engine) link() {
 
 func (e *Engine) open(c plug.Config) (slot, error) {
 	d, err := Open(c, Deps{
-		Names: e.inventory, Origins: e.origins, Access: accessOf(e.o.Tools), Zone: e.o.Zone,
+		Names: e.inventory, Origins: e.origins, Words: e.inventory.words, Access: accessOf(e.o.Tools), Zone: e.o.Zone,
 		MaxKeys: e.o.MaxKeys, Log: e.log.With("detector", c.Name), Metrics: e.m,
 	})
 	if err != nil {

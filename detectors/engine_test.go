@@ -395,7 +395,7 @@ func TestConfigFaults(t *testing.T) {
 	f := func(kind, fields, want string) {
 		t.Helper()
 		_, err := detectors.NewEngine(detectors.Options{
-			Detectors: []plug.Config{config(t, kind, fields)}, Own: own,
+			Detectors: []plug.Config{config(t, kind, fields)}, Own: own, Vocabulary: vocabulary(t),
 			Append: func(context.Context, *schemas.Batch) (uint64, error) { return 0, nil },
 		})
 		if err == nil || !strings.Contains(err.Error(), want) {

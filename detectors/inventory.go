@@ -24,6 +24,7 @@ type Inventory struct {
 	agents *table[thing, agentEntry]
 	users  *table[thing, userEntry]
 	subs   *table[thing, subEntry]
+	words  *Words
 }
 
 type agentEntry struct {
@@ -44,8 +45,9 @@ type subEntry struct {
 	owner, agent, scope string
 }
 
-func newInventory(maxKeys int, m *Metrics) *Inventory {
+func newInventory(maxKeys int, words *Words, m *Metrics) *Inventory {
 	return &Inventory{
+		words:  words,
 		agents: newTable(maxKeys, func(*entry[thing, agentEntry]) { m.Evicted.WithLabelValues("agents").Inc() }),
 		users:  newTable(maxKeys, func(*entry[thing, userEntry]) { m.Evicted.WithLabelValues("users").Inc() }),
 		subs:   newTable(maxKeys, func(*entry[thing, subEntry]) { m.Evicted.WithLabelValues("subscriptions").Inc() }),
@@ -77,7 +79,7 @@ func (in *Inventory) noteOwners(ev *schemas.Event) {
 		in.noteSubscription(ev)
 	case "subscription.edit":
 		if s := in.subs.use(thing{ev.Tenant, ev.Subscription}); ev.Subscription != "" && s != nil {
-			if scope := scopeOf(ev); scope != "" {
+			if scope := in.words.scopeOf(ev); scope != "" {
 				s.val.scope = clone(scope)
 			}
 		}
@@ -102,7 +104,7 @@ func (in *Inventory) noteSubscription(ev *schemas.Event) {
 		if s == nil {
 			s = in.subs.add(thing{clone(k.tenant), clone(k.id)})
 		}
-		s.val = subEntry{owner: clone(who), agent: clone(ev.Agent), scope: clone(scopeOf(ev))}
+		s.val = subEntry{owner: clone(who), agent: clone(ev.Agent), scope: clone(in.words.scopeOf(ev))}
 	}
 	if ev.Agent != "" {
 		a := in.agent(ev.Tenant, ev.Agent)
@@ -149,7 +151,7 @@ func (in *Inventory) noteAgent(ev *schemas.Event) {
 		a.owner = clone(ev.Owner)
 	}
 	if ev.Action == "inventory.snapshot" {
-		a.unlisted, a.draft = flagsOf(ev)
+		a.unlisted, a.draft = in.words.flagsOf(ev)
 	}
 }
 

@@ -3,9 +3,11 @@ package detectors_test
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
@@ -23,6 +25,18 @@ type fakeJournal struct {
 	fail    int // so many appends fail
 }
 
+// shipped are the mappings and tables of the program.
+var shipped = sync.OnceValues(func() (*decode.Set, error) { return decode.Open("") })
+
+func vocabulary(t testing.TB) *schemas.Vocabulary {
+	t.Helper()
+	set, err := shipped()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set.Vocabulary()
+}
+
 func newJournal(t testing.TB, o detectors.Options) *fakeJournal {
 	t.Helper()
 	j := &fakeJournal{t: t, ids: map[schemas.ID]uint64{}}
@@ -30,6 +44,9 @@ func newJournal(t testing.TB, o detectors.Options) *fakeJournal {
 		o.Own = own
 	}
 	o.Append = j.Append
+	if o.Vocabulary == nil {
+		o.Vocabulary = vocabulary(t)
+	}
 	j.options = o
 	e, err := detectors.NewEngine(o)
 	if err != nil {

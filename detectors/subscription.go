@@ -106,7 +106,7 @@ func (s *subscription) judge(ev *schemas.Event) schemas.Alert {
 	s.judgeOwner(j)
 	s.judgeTime(j)
 	s.judgeChange(j)
-	j.refusal = refusal(ev)
+	j.refusal = s.deps.Words.refusal(ev)
 	j.failed = j.refusal != refusedNot || ev.Outcome == schemas.OutcomeError || ev.Outcome == schemas.OutcomeDenied || ev.Outcome == schemas.OutcomeCancelled
 	if ev.Outcome == schemas.OutcomeUnknown && !j.failed {
 		j.unseen = append(j.unseen, "the record does not say whether the call succeeded; it is taken as done")
@@ -159,8 +159,8 @@ func (s *subscription) judgeChange(j *judgement) {
 	if j.verb == "delete" {
 		return
 	}
-	j.changes = changesOf(j.ev)
-	scope := scopeOf(j.ev)
+	j.changes = s.deps.Words.changesOf(j.ev)
+	scope := s.deps.Words.scopeOf(j.ev)
 	if len(j.changes) == 0 && j.verb == "edit" && scope != "" {
 		if sub := s.deps.Names.subs.peek(thing{j.ev.Tenant, j.ev.Subscription}); sub != nil && sub.val.scope != "" && sub.val.scope != scope {
 			j.changes = []schemas.Change{{Field: "scope", Before: sub.val.scope, After: scope}}
@@ -168,7 +168,7 @@ func (s *subscription) judgeChange(j *judgement) {
 		}
 	}
 	for _, c := range j.changes {
-		if widens(c) {
+		if s.deps.Words.widens(c) {
 			j.wider = append(j.wider, fmt.Sprintf("%s from %q to %q", c.Field, c.Before, c.After))
 		}
 	}

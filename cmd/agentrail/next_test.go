@@ -101,7 +101,8 @@ func everyAlert(t *testing.T) []schemas.Alert {
 	t.Helper()
 	cfg := must(plugList("subscription", "burst", "denial"))
 	var alerts []schemas.Alert
-	e, err := detectors.NewEngine(detectors.Options{Detectors: cfg, Own: decode.Own, Append: func(_ context.Context, b *schemas.Batch) (uint64, error) {
+	mappings := must(decode.Open(""))
+	e, err := detectors.NewEngine(detectors.Options{Detectors: cfg, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Append: func(_ context.Context, b *schemas.Batch) (uint64, error) {
 		for i := range b.Events {
 			var a schemas.Alert
 			if err := json.Unmarshal(b.Events[i].Raw, &a); err != nil {

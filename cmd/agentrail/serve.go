@@ -126,7 +126,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	stops.push("consumers", f.stop)
 
 	engine, err := detectors.NewEngine(detectors.Options{
-		Detectors: c.Detectors, Append: j.Append, Own: decode.Own,
+		Detectors: c.Detectors, Append: j.Append, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Tools: mappings.Tool,
 		Log: log.With("part", "detectors"), Reg: reg,
 	})
 	if err != nil {

@@ -55,6 +55,9 @@ type Set struct {
 	dir    string
 	byName map[string]*Mapping // fixed after Open
 
+	vocabulary *schemas.Vocabulary // read only
+	tools      []toolRule
+
 	mu       sync.RWMutex
 	byDigest map[schemas.Digest]*Mapping
 }
@@ -69,7 +72,7 @@ func Open(dir string, files ...string) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{dir: dir, byName: map[string]*Mapping{}, byDigest: map[schemas.Digest]*Mapping{}}
-	var errs []error
+	errs := []error{s.shared(sources)}
 	for _, src := range sources {
 		if src.table() {
 			continue

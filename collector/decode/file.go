@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -29,6 +30,8 @@ type file struct {
 	Statuses  []status                     `yaml:"statuses"`
 	Endpoints endpoints                    `yaml:"endpoints"`
 	Tools     []tool                       `yaml:"tools"`
+
+	Vocabulary *schemas.Vocabulary `yaml:"vocabulary"`
 }
 
 // fields has one entry for each field of an event that a mapping can fill, in

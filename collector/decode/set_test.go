@@ -98,6 +98,51 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
+// The detectors' words are data like any mapping.
+func TestVocabulary(t *testing.T) {
+	v := open(t, "").Vocabulary()
+	if n := len(v.Refusals.Words); n < 20 || v.Refusals.Statuses[403] != schemas.DenialPolicy || len(v.Widening.Ladder) < 5 {
+		t.Errorf("shipped: %+v", v)
+	}
+	v = open(t, "", "../../detectors/testdata/detection.yaml").Vocabulary()
+	if v.Refusals.Words[0] != (schemas.RefusalWord{Word: "nope", Denial: schemas.DenialExpired}) || v.Widening.Ladder[1][0] != "fleet" || v.Refusals.Statuses[403] != 0 {
+		t.Errorf("own: %+v", v)
+	}
+	if a := open(t, "").Tool("jira.create_issue"); a != schemas.AccessWrite {
+		t.Errorf("shipped catalogue: %s", a)
+	}
+	if a := open(t, "", write(t, "version: 1\nname: tools\ntools: [{name: frob*, access: read}]\n")).Tool("frobnicate"); a != schemas.AccessRead {
+		t.Errorf("own catalogue: %s", a)
+	}
+
+	good, err := os.ReadFile("../../detectors/testdata/detection.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(from, to, want string) {
+		t.Helper()
+		if !strings.Contains(string(good), from) {
+			t.Fatalf("%q is not in the file", from)
+		}
+		_, err := decode.Open("", write(t, strings.Replace(string(good), from, to, 1)))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mapping.yaml") {
+			t.Errorf("%s: %v; want %q", to, err, want)
+		}
+	}
+	f("    texts: [moan]\n", "", "refusals.texts: it is missing; write []")
+	f("texts: [moan]", "text: [moan]", `unknown key "text"; did you mean "texts"`)
+	f("word: NOPE", "word: ''", "refusals.words: entry 1: word and denial are both needed")
+	f("denial: expired", "denial: maybe", `"maybe": it is policy, expired, throttled or spend`)
+	f("418: spend", "9: spend", "9 is no status")
+	f("[Fleet]", "[crew]", `"crew" is on steps 1 and 2`)
+	f("[Circle]", "['']", "widening.fields: entry 1 is empty")
+	f("name: detection", "name: other", "vocabulary: it belongs into the file named detection")
+	f("vocabulary:", "fields: {actor: [a]}\nvocabulary:", "it holds the detectors' vocabulary and nothing else")
+	if _, err := decode.Open("", write(t, "version: 1\nname: detection\n")); err == nil || !strings.Contains(err.Error(), "vocabulary: it is missing") {
+		t.Errorf("no vocabulary: %v", err)
+	}
+}
+
 func TestExamplesCompile(t *testing.T) {
 	files, err := filepath.Glob("../../schemas/mapping/examples/*.yaml")
 	if err != nil || len(files) == 0 {

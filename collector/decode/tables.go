@@ -33,12 +33,16 @@ func (c *compiler) sections(all []*file) {
 		for _, s := range f.Statuses {
 			c.status(s)
 		}
-		for _, t := range f.Tools {
-			c.p.tools = append(c.p.tools, toolRule{pattern: strings.ToLower(t.Name), access: c.access("tools."+t.Name, t.Access)})
-		}
+		c.tools(f.Tools)
 		c.routes(f.Endpoints)
 	}
 	c.p.paths.seal()
+}
+
+func (c *compiler) tools(list []tool) {
+	for _, t := range list {
+		c.p.tools = append(c.p.tools, toolRule{pattern: strings.ToLower(t.Name), access: c.access("tools."+t.Name, t.Access)})
+	}
 }
 
 func (c *compiler) status(s status) {

@@ -187,7 +187,7 @@ func replay(ctx context.Context, data string) (got, want []string, err error) {
 		}
 		parts = append(parts, c)
 	}
-	engine, err := detectors.NewEngine(detectors.Options{Detectors: parts, Own: decode.Own, Append: func(_ context.Context, b *schemas.Batch) (uint64, error) {
+	engine, err := detectors.NewEngine(detectors.Options{Detectors: parts, Own: decode.Own, Vocabulary: set.Vocabulary(), Tools: set.Tool, Append: func(_ context.Context, b *schemas.Batch) (uint64, error) {
 		want = append(want, transitions(b)...)
 		return 0, nil
 	}})

@@ -126,7 +126,7 @@ func newWatched(t *testing.T) *watched {
 		t.Fatal(err)
 	}
 	w.engine, err = detectors.NewEngine(detectors.Options{
-		Detectors: configs, Append: w.append, Own: decode.Own, Zone: func(string) *time.Location { return zone },
+		Detectors: configs, Append: w.append, Own: decode.Own, Vocabulary: w.set.Vocabulary(), Tools: w.set.Tool, Zone: func(string) *time.Location { return zone },
 	})
 	if err != nil {
 		t.Fatal(err)
