@@ -25,7 +25,7 @@ func init() { Register("webhook", openWebhook) }
 type webhookConfig struct {
 	Common Common `yaml:",inline"`
 	// URL to post to. It may hold a token, so it is kept like a secret.
-	URL     plug.Secret `yaml:"url"`
+	URL     plug.Secret `yaml:"url" secret:"plain"`
 	URLFile string      `yaml:"url_file"`
 	// Secret signs requests: whsec_ and base64, 24 to 64 bytes.
 	Secret     plug.Secret `yaml:"secret"`

@@ -142,6 +142,13 @@ func (c *config) merge(path string) error {
 	if err := yaml.Load(b, c, yaml.WithKnownFields()); err != nil {
 		return plug.Explain(path, err, c)
 	}
+	var doc yaml.Node
+	if err := yaml.Load(b, &doc); err != nil {
+		return plug.Explain(path, err, c)
+	}
+	if err := plug.CheckSecrets(path, &doc, c); err != nil {
+		return err
+	}
 	c.given.sources = c.given.sources || c.Sources != nil
 	c.given.detectors = c.given.detectors || c.Detectors != nil
 	for _, list := range [][]plug.Config{c.Sources, c.Detectors, c.Sinks} {

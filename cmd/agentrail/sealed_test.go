@@ -137,14 +137,18 @@ func startSealed(t *testing.T, dir, receiver string) (url, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secret := filepath.Join(dir, "hook.secret")
+	if err := os.WriteFile(secret, []byte("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	conf := filepath.Join(dir, "agentrail.yaml")
 	text := fmt.Sprintf(`version: 1
 listen: %s
 journal: {reserve: 4MiB, segment_bytes: 4MiB}
 sinks:
   - {kind: file, name: archive, path: %s/archive.ndjson, from: start, content: true, classes: [activity]}
-  - {kind: webhook, name: hook, url: %q, secret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3, from: start, content: true, classes: [activity]}
-`, addr, dir, receiver)
+  - {kind: webhook, name: hook, url: %q, secret_file: %s, from: start, content: true, classes: [activity]}
+`, addr, dir, receiver, secret)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

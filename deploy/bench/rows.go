@@ -267,7 +267,11 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 		conf += "detectors: []\n"
 	}
 	if v.sink {
-		conf += fmt.Sprintf("sinks: [{kind: splunk, name: soc, url: 'http://%s', token: bench, gzip: false, filter: 'access != \"read\"'}]\n", siemAddr)
+		secret := filepath.Join(dir, "siem.token")
+		if err := os.WriteFile(secret, []byte("bench"), 0o600); err != nil {
+			return nil, fmt.Errorf("write token: %w", err)
+		}
+		conf += fmt.Sprintf("sinks: [{kind: splunk, name: soc, url: 'http://%s', token_file: %s, gzip: false, filter: 'access != \"read\"'}]\n", siemAddr, secret)
 	}
 	if v.store {
 		conf += fmt.Sprintf("store: {kind: embedded, raw: %t}\n", v.raw)

@@ -52,7 +52,7 @@ func fullDisk(ctx context.Context, s *server) error {
 		w.WriteHeader(http.StatusUnprocessableEntity)
 	}))
 	defer receiver.Close()
-	sinks := fmt.Sprintf("  - {kind: webhook, name: picky, url: %q, secret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3, from: start, body: event, filter: 'action == \"subscription.create\"'}\n", receiver.URL)
+	sinks := fmt.Sprintf("  - {kind: webhook, name: picky, url: %q, secret_file: %s, from: start, body: event, filter: 'action == \"subscription.create\"'}\n", receiver.URL, s.secret())
 	if err := s.configure(withoutDetectors+withoutStore, sinks); err != nil {
 		return err
 	}

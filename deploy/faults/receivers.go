@@ -25,7 +25,7 @@ func receivers(ctx context.Context, s *server) error {
 	dead, slow := &hook{down: true}, &hook{delay: 2 * time.Second}
 	var poison atomic.Pointer[string]
 	hec := &sinktest.HEC{
-		Token: "secret", Ack: true, Blame: true,
+		Token: secret, Ack: true, Blame: true,
 		Lose: func(n int) bool { return n%3 == 0 },
 		Poison: func(ev []byte) bool {
 			id := sourceID(ev)
@@ -36,11 +36,11 @@ func receivers(ctx context.Context, s *server) error {
 	for _, h := range []http.Handler{dead, slow, hec} {
 		srv := httptest.NewServer(h)
 		defer srv.Close()
-		urls = append(urls, srv.URL)
+		urls = append(urls, srv.URL, s.secret())
 	}
-	if err := s.configure(withDetectors+withoutStore, fmt.Sprintf(`  - {kind: webhook, name: dead, url: "%s", secret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3, from: start}
-  - {kind: webhook, name: slow, url: "%s", secret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3, from: start}
-  - {kind: splunk, name: lying, url: "%s", token: secret, ack: true, ack_timeout: 2s, from: start}
+	if err := s.configure(withDetectors+withoutStore, fmt.Sprintf(`  - {kind: webhook, name: dead, url: "%s", secret_file: %s, from: start}
+  - {kind: webhook, name: slow, url: "%s", secret_file: %s, from: start}
+  - {kind: splunk, name: lying, url: "%s", token_file: %s, ack: true, ack_timeout: 2s, from: start}
 `, urls...)); err != nil {
 		return err
 	}

@@ -23,7 +23,11 @@ type server struct {
 	broken                []error // promises
 }
 
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
+func (s *server) data() string   { return filepath.Join(s.dir, "data") }
+func (s *server) secret() string { return filepath.Join(s.dir, "secret") }
+
+// secret is that of all receivers.
+const secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
 // Parts of configs.
 const (
@@ -49,7 +53,8 @@ func newServer(ctx context.Context, dir string) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make token: %w", err)
 	}
-	return &server{dir: dir, conf: filepath.Join(dir, "agentrail.yaml"), url: "http://" + addr, token: strings.TrimSpace(string(token))}, nil
+	s := &server{dir: dir, conf: filepath.Join(dir, "agentrail.yaml"), url: "http://" + addr, token: strings.TrimSpace(string(token))}
+	return s, os.WriteFile(s.secret(), []byte(secret), 0o600)
 }
 
 // configure writes the config: parts, and the sinks beside the archive.

@@ -120,6 +120,11 @@ func (c Config) Decode(into any) error {
 	if err := n.Load(into, yaml.WithKnownFields()); err != nil {
 		return Explain(c.File, err, into)
 	}
+	if c.File != "" {
+		if err := CheckSecrets(c.File, &n, into); err != nil {
+			return err
+		}
+	}
 	if err := Resolve(into); err != nil {
 		return c.Errorf("%v", err)
 	}
@@ -245,9 +250,10 @@ func distance(a, b string) int {
 	return prev[len(b)]
 }
 
-// Secret is a config value that is never printed. In YAML it is a literal, or
+// Secret is a config value that is never printed. In a file it is written as
 // ${env:NAME}; give its struct field a twin with the suffix File (yaml
-// "..._file") of type string to read it from a file.
+// "..._file") of type string to read it from a file of its own. See
+// CheckSecrets.
 type Secret string
 
 // String hides the secret.

@@ -74,6 +74,49 @@ func TestDecodeFaults(t *testing.T) {
 	f("max: -1", "is not a size")
 }
 
+// TestLiteralSecrets: what comes from a file holds no secret itself.
+func TestLiteralSecrets(t *testing.T) {
+	type inner struct {
+		Key plug.Secret `yaml:"key"`
+	}
+	type outer struct {
+		Inline    inner            `yaml:",inline"`
+		Token     plug.Secret      `yaml:"token"`
+		TokenFile string           `yaml:"token_file"`
+		URL       plug.Secret      `yaml:"url" secret:"plain"`
+		List      []inner          `yaml:"list"`
+		Map       map[string]inner `yaml:"map"`
+		Deep      *inner           `yaml:"deep"`
+	}
+	t.Setenv("PLUG_TEST_TOKEN", "from-env")
+	f := func(fields string, want ...string) {
+		t.Helper()
+		c, err := plug.NewConfig("k", "n", fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Decode(&outer{}); err != nil {
+			t.Errorf("%s: without a file: %v", fields, err)
+		}
+		c.File = "a.yaml"
+		var got []string
+		if err := c.Decode(&outer{}); err != nil {
+			got = strings.Split(err.Error(), "\n")
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("%s: got %q, want %q", fields, got, want)
+		}
+	}
+	const key = "key: the secret itself stands in the file; write key: ${env:NAME}"
+	f("token: ${env:PLUG_TEST_TOKEN}\nurl: https://x/token\nkey: ''")
+	f("token: hunter2", "a.yaml:1: token: the secret itself stands in the file; write token_file: PATH (mode 0600) or token: ${env:NAME}")
+	f("url: x\nkey: hunter2", "a.yaml:2: "+key)
+	f("list:\n- key: ${env:PLUG_TEST_TOKEN}\n- key: a${env:PLUG_TEST_TOKEN}", "a.yaml:3: "+key)
+	f("map:\n  a: {key: b}\ndeep:\n  key: c", "a.yaml:2: "+key, "a.yaml:4: "+key)
+	f("list:\n- &one {key: b}\nmap:\n  x: *one", "a.yaml:2: "+key, "a.yaml:2: "+key)
+	f("list:\n- key: &k b\ndeep:\n  key: *k", "a.yaml:2: "+key, "a.yaml:4: "+key)
+}
+
 func TestSecretIsNeverPrinted(t *testing.T) {
 	s := plug.Secret("hunter2")
 	b, _ := s.MarshalText()
