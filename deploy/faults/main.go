@@ -1,8 +1,9 @@
 // Faults kills `agentrail serve` with SIGKILL at random moments while one
 // ordered sender posts sample days to it, and then holds what is there against
 // its own ledger of what was acknowledged: nothing lost, nothing doubled in
-// ClickHouse, the alerts those that a fresh engine raises from the same
-// journal, the evidence unchanged, and each start without help. Then it flips a
+// ClickHouse, the alerts those that a fresh engine raises from the same journal
+// and, by rule and entity, those of a server that nobody kills, the evidence
+// unchanged, and each start without help. Then it flips a
 // bit in that journal, sends to receivers that are dead, slow and lying, and
 // fills a disk. Each promise is a line.
 //

@@ -20,6 +20,9 @@ type sender struct {
 	seed uint64
 	end  chan struct{}
 	gone chan struct{}
+	// pause before each request; 20 ms is some 5,000 records a second at most
+	pause time.Duration
+	order []sample.Delivery // all requests, as they were begun
 
 	mu       sync.Mutex
 	acked    map[string]bool // ids of records that were answered with 202
@@ -29,7 +32,7 @@ type sender struct {
 }
 
 func newSender(s *server, seed uint64) *sender {
-	return &sender{s: s, seed: seed, end: make(chan struct{}), gone: make(chan struct{}), acked: map[string]bool{}, sent: map[string]bool{}}
+	return &sender{s: s, seed: seed, pause: 20 * time.Millisecond, end: make(chan struct{}), gone: make(chan struct{}), acked: map[string]bool{}, sent: map[string]bool{}}
 }
 
 func (s *sender) run(ctx context.Context) {
@@ -52,6 +55,7 @@ func (s *sender) run(ctx context.Context) {
 // to stop.
 func (s *sender) post(ctx context.Context, d sample.Delivery) bool {
 	body := d.Body()
+	s.order = append(s.order, d)
 	s.note(s.sent, d)
 	for {
 		select {
@@ -59,7 +63,7 @@ func (s *sender) post(ctx context.Context, d sample.Delivery) bool {
 			return false
 		case <-ctx.Done():
 			return false
-		case <-time.After(20 * time.Millisecond): // some 5,000 records a second at most
+		case <-time.After(s.pause):
 		}
 		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, s.s.url+"/v1/"+d.Source, bytes.NewReader(body))
 		req.Header.Set("Content-Type", "application/x-ndjson")

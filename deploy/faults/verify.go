@@ -63,8 +63,12 @@ func verify(ctx context.Context, s *server, sent *sender) error {
 	}
 	promise("alert transitions in the journal", len(got), len(got) > 0)
 	missing, extra := difference(want, got), difference(got, want)
-	promise("transitions that a fresh engine raises and the journal lacks", missing, missing == 0)
-	promise("transitions that the journal has too much or twice", extra, extra == 0)
+	promise("transitions that a fresh engine raises and the journal lacks", len(missing), len(missing) == 0)
+	promise("transitions that the journal has too much or twice", len(extra), len(extra) == 0)
+
+	if err := undisturbed(ctx, s, sent, rows); err != nil {
+		return err
+	}
 
 	for _, args := range [][]string{
 		{"log", "check", "--data", data},
@@ -153,32 +157,27 @@ func compare(ids map[string]int, s *sender) (lost, doubled, phantom int) {
 	return lost, doubled, phantom
 }
 
-// difference counts what of a is not in b, each as often as it is there.
-func difference(a, b []string) (n int) {
+// difference returns what of a is not in b, each as often as it is there.
+func difference(a, b []string) (out []string) {
 	have := map[string]int{}
 	for _, k := range b {
 		have[k]++
 	}
 	for _, k := range a {
 		if have[k]--; have[k] < 0 {
-			n++
+			out = append(out, k)
 		}
 	}
-	return n
+	return out
 }
 
 // replay returns the alert transitions that are in the journal, and those that
 // a fresh engine raises from its activity.
 func replay(ctx context.Context, data string) (got, want []string, err error) {
-	set, err := decode.Open(filepath.Join(data, "mappings"))
+	set, err := decode.Open("")
 	if err != nil {
 		return nil, nil, err
 	}
-	j, err := journal.OpenDisk(ctx, journal.Options{Dir: filepath.Join(data, "journal"), Decode: set.Decode, ReserveBytes: -1, Tick: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer j.Close()
 	var parts []plug.Config
 	for kind, fields := range map[string]string{"subscription": "zone: America/New_York", "burst": "", "denial": ""} {
 		c, err := plug.NewConfig(kind, kind, fields)
@@ -194,9 +193,29 @@ func replay(ctx context.Context, data string) (got, want []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	err = read(ctx, data, func(b *schemas.Batch) error {
+		if b.Class == schemas.ClassAlert {
+			got = append(got, transitions(b)...)
+		}
+		return engine.Consume(ctx, []*schemas.Batch{b})
+	})
+	return got, want, err
+}
+
+// read gives every batch of a journal to fn.
+func read(ctx context.Context, data string, fn func(*schemas.Batch) error) error {
+	set, err := decode.Open(filepath.Join(data, "mappings"))
+	if err != nil {
+		return err
+	}
+	j, err := journal.OpenDisk(ctx, journal.Options{Dir: filepath.Join(data, "journal"), Decode: set.Decode, ReserveBytes: -1, Tick: -1})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
 	cur, err := j.Open(ctx, "", 0, journal.FromStart())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer cur.Close()
 	for end := j.Head(); ; {
@@ -204,16 +223,13 @@ func replay(ctx context.Context, data string) (got, want []string, err error) {
 		b, err := cur.Next(rctx)
 		cancel()
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		if b.Class == schemas.ClassAlert {
-			got = append(got, transitions(b)...)
-		}
-		if err := engine.Consume(ctx, []*schemas.Batch{b}); err != nil {
-			return nil, nil, err
+		if err := fn(b); err != nil {
+			return err
 		}
 		if journal.NextOffset(b) >= end {
-			return got, want, nil
+			return nil
 		}
 	}
 }
