@@ -45,6 +45,16 @@ else
   tail -n 20 "$cache/log/victorialogs-build.log"
 fi
 
+# JSONTestSuite has no release: the module proxy serves its last commit.
+suite=$(go mod download -json github.com/nst/JSONTestSuite@v0.0.0-20241122125541-1ef36fa01286 2>"$cache/log/jsontestsuite.log" |
+  sed -n 's/^.*"Dir": "\(.*\)",$/\1/p')
+if [ -n "$suite" ]; then
+  check "scanner <- nst/JSONTestSuite" jsontestsuite.log \
+    env AGENTRAIL_JSONTESTSUITE="$suite/test_parsing" go test -count=1 -v -tags integration -run JSONTestSuite ./internal/jsonscan
+else
+  row "scanner <- nst/JSONTestSuite" "NOT RUN" "it could not be fetched; see $cache/log/jsontestsuite.log"
+fi
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

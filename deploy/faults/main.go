@@ -96,6 +96,9 @@ func kills(ctx context.Context, s *server) error {
 		if err := s.waitFor(ctx, time.Duration(r.Int64N(int64(1200*time.Millisecond)))); err != nil {
 			return err
 		}
+		if i%10 == 9 {
+			fmt.Printf("round %d: %d records acknowledged\n", i+1, sender.acknowledged())
+		}
 		if *engine > 0 && i%*engine == *engine-1 {
 			s.killEngine()
 			continue
@@ -110,9 +113,6 @@ func kills(ctx context.Context, s *server) error {
 			return fmt.Errorf("round %d: %w", i, err)
 		}
 		recovery = append(recovery, time.Since(began))
-		if (i+1)%10 == 0 {
-			fmt.Printf("round %d: %d records acknowledged\n", i+1, sender.acknowledged())
-		}
 	}
 	sender.stop()
 	slices.Sort(recovery)
