@@ -258,9 +258,7 @@ func TestPowerLoss(t *testing.T) {
 	survived := 0
 	for round := range *powerRounds {
 		w.open(disk)
-		for o, name := range w.run(round) {
-			known[o] = name
-		}
+		maps.Copy(known, w.run(round))
 		disk = w.crash()
 		if t.Failed() {
 			t.Fatalf("round %d, seed %d", round, *powerSeed)
