@@ -52,8 +52,8 @@ integration: build ## against programs that we did not write; prints what ran
 	./deploy/integration.sh
 
 SEEDS ?= 20
-scenarios: ## the labelled day over SEEDS (20) seeds: found, quiet, seconds
-	$(GO) test -count=1 -timeout 30m -run TestIncidentsAreFound -v ./deploy/sample -args -seeds $(SEEDS)
+scenarios: ## labelled days of SEEDS (20) seeds: found, quiet, seconds; SVG=docs/scenarios.svg publishes
+	$(GO) run ./deploy/scenarios -seeds $(SEEDS) $(if $(SVG),-svg $(SVG) -readme README.md)
 
 clean: ## remove what was built; the data folder stays
 	rm -rf bin $(CACHE)

@@ -34,6 +34,8 @@ var edges = map[string][]string{
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
 	"deploy/sample":                 {"schemas"},
+	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
+	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "internal/auth", "internal/problem"},
 }

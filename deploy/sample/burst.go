@@ -42,7 +42,7 @@ func weekly() []int { return []int{21, 14, 7} }
 
 func runawayAgent(s *scene) {
 	a := s.cast.background()
-	t, n := s.w.tool("jira.create_issue"), s.size.between(100, 260)
+	t, n := s.w.tool("jira.create_issue"), s.many(100, 260)
 	if s.twin {
 		t = s.w.tool("salesforce.update_record")
 	}
@@ -62,7 +62,7 @@ func actorSpree(s *scene) {
 	for range 8 {
 		agents = append(agents, s.handy(s.d, &user{}))
 	}
-	n := s.size.between(13, 28)
+	n := s.many(13, 28)
 	do := func(at time.Time) {
 		for i, a := range agents {
 			s.run(run{agent: a, user: u, start: at.Add(time.Duration(i) * 50 * time.Second), steps: s.writes(t, n, 1900*time.Millisecond)})
@@ -83,7 +83,7 @@ func toolSpam(s *scene) {
 			agents = append(agents, a)
 		}
 	}
-	n := (s.size.between(150, 180) + len(agents) - 1) / len(agents)
+	n := (s.many(150, 180) + len(agents) - 1) / len(agents)
 	do := func(at time.Time) {
 		for i, a := range agents {
 			start := at.Add(time.Duration(i) * 3 * time.Minute / time.Duration(len(agents)))
@@ -102,7 +102,7 @@ func slowRamp(s *scene) {
 	s.latest(80 * time.Minute)
 	do := func(at time.Time) {
 		for i := range 12 { // five minutes each, from a few calls to some sixty
-			n := 4 + i*i*s.size.between(46, 54)/100
+			n := 4 + i*i*s.many(46, 54)/100
 			s.run(run{agent: a, user: a.owner, background: true, start: at.Add(time.Duration(i) * 5 * time.Minute), steps: s.writes(t, n, 280*time.Second/time.Duration(n))})
 		}
 	}
@@ -117,7 +117,7 @@ func splitUsers(s *scene) {
 		t, apart = s.w.tool("calendar.create_event"), 26*time.Minute
 		s.latest(6 * time.Hour)
 	}
-	n := s.size.between(10, 18)
+	n := s.many(10, 18)
 	s.label(func() {
 		for i := range 12 {
 			s.run(run{agent: a, user: s.cast.person(), start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, n, 12*time.Second)})
@@ -138,14 +138,14 @@ func dormantAccount(s *scene) {
 	agents := []*agent{s.cast.manual(), s.cast.manual(), s.cast.manual()}
 	s.label(func() {
 		for i := range 11 {
-			s.run(run{agent: agents[i%len(agents)], user: u, start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, s.size.between(8, 12), 3*time.Second)})
+			s.run(run{agent: agents[i%len(agents)], user: u, start: s.at.Add(time.Duration(i) * apart), steps: s.writes(t, s.many(8, 12), 3*time.Second)})
 		}
 	}, ofUser(u), ofTool(t))
 }
 
 func resentBatch(s *scene) {
 	a, t := s.cast.background(), s.w.tool("github.create_issue")
-	n, copies := 12*s.size.between(7, 13), 0
+	n, copies := 12*s.many(7, 13), 0
 	if s.twin {
 		t, n, copies = s.w.tool("drive.create_file"), 12, n/12-1
 	}
@@ -178,7 +178,7 @@ func sideDoor(s *scene) {
 	if s.twin {
 		t = s.w.tool("jira.update_issue")
 	}
-	n := s.size.between(130, 200)
+	n := s.many(130, 200)
 	do := func(at time.Time) {
 		for range n {
 			at = at.Add(s.d.span(time.Second, 3*time.Second))

@@ -22,7 +22,7 @@ func denialScenarios() []scenario {
 }
 
 func actorProbing(s *scene) {
-	n := s.size.between(10, 24)
+	n := s.many(10, 24)
 	if s.twin {
 		s.label(func() {
 			for range 2 * n {
@@ -62,14 +62,14 @@ func agentRefused(s *scene) {
 	if s.twin {
 		how = step{status: 429, code: tooMany}
 	}
-	s.label(func() { s.refused(a, s.w.tool("workday.get_worker"), s.size.between(16, 40), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("workday.get_worker"), s.many(16, 40), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 func probingThenAllowed(s *scene) {
 	a, u, t := s.cast.manual(), s.cast.person(), s.w.tool("drive.share_file")
-	refusals, allowed := s.size.between(9, 18), 3
+	refusals, allowed := s.many(9, 18), 3
 	if s.twin {
-		refusals, allowed = 2, s.size.between(10, 19)
+		refusals, allowed = 2, s.many(10, 19)
 	}
 	s.label(func() {
 		var steps []step
@@ -93,7 +93,7 @@ func agentOverLimit(s *scene) {
 	if s.twin {
 		how.code = overSpent
 	}
-	s.label(func() { s.refused(a, s.w.tool("salesforce.search_records"), s.size.between(18, 44), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("salesforce.search_records"), s.many(18, 44), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 func hiddenRefusals(s *scene) {
@@ -102,7 +102,7 @@ func hiddenRefusals(s *scene) {
 	if s.twin {
 		how.fail = "upstream timed out after 30 s"
 	}
-	s.label(func() { s.refused(a, s.w.tool("netsuite.search_invoices"), s.size.between(12, 30), how) }, ofAgent(a), ofUser(a.owner))
+	s.label(func() { s.refused(a, s.w.tool("netsuite.search_invoices"), s.many(12, 30), how) }, ofAgent(a), ofUser(a.owner))
 }
 
 // somebody returns anybody who does something on an ordinary day.

@@ -64,6 +64,11 @@ func (g *generator) plant() {
 	}
 }
 
+// many returns how many calls or refusals there are, as a rule from low to high.
+func (s *scene) many(low, high int) int {
+	return max(int(float64(s.size.between(low, high))*s.o.Strength), 1)
+}
+
 // label plants what fill writes, about these entities.
 func (s *scene) label(fill func(), about ...schemas.Entity) {
 	what := s.in.bad

@@ -77,7 +77,7 @@ func (g *generator) mishap(d dice, s step) step {
 
 // sessions are what one person does by hand in the hours of the own office.
 func (g *generator) sessions(d dice, u *user, from, to time.Time) {
-	eager := 0.4 + d.Float64()
+	eager := (0.4 + d.Float64()) * g.o.Rate
 	for t := from; ; {
 		t = t.Add(max(d.wait(time.Duration(float64(42*time.Minute)/eager)), time.Second))
 		if !t.Before(to) {

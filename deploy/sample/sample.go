@@ -34,6 +34,15 @@ type Options struct {
 	Agents int       // default 40, at least 12
 	Users  int       // default 200, at least 60
 
+	// Rate is how much ordinary traffic there is, as a multiple of the usual:
+	// background runs and what people do by hand. Incidents and twins stay as
+	// they are. Default 1.
+	Rate float64
+
+	// Strength is how large incidents and their twins are, as a multiple of the
+	// usual. Default 1.
+	Strength float64
+
 	// LowerCase is the share of customer events in the form of a BigQuery row:
 	// keys below jsonPayload in lower case, latencies as strings. Default 0.15;
 	// negative for none.
@@ -129,6 +138,12 @@ func (o Options) withDefaults() Options {
 	o.End = o.End.UTC().Truncate(time.Second)
 	o.Agents = max(cmp.Or(o.Agents, 40), 12)
 	o.Users = max(cmp.Or(o.Users, 200), 60)
+	if o.Rate <= 0 {
+		o.Rate = 1
+	}
+	if o.Strength <= 0 {
+		o.Strength = 1
+	}
 	if o.LowerCase == 0 {
 		o.LowerCase = 0.15
 	}

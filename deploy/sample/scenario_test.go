@@ -1,17 +1,13 @@
 package sample_test
 
 import (
-	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"testing"
 	"time"
 
-	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/deploy/sample"
-	"github.com/agentrail/agentrail/detectors"
-	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/deploy/sample/watch"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -29,20 +25,20 @@ func TestIncidentsAreFound(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			d := day(seed)
-			played := func(i int) time.Time { return d.End.Add(time.Duration(i) * 10 * time.Millisecond) }
-			check(t, d, watch(t, d, played))
+			at := func(i int) time.Time { return d.End.Add(time.Duration(i) * 10 * time.Millisecond) }
+			check(t, d, played(t, d, at))
 		})
 	}
 	t.Run("as it happens", func(t *testing.T) {
 		t.Parallel()
 		d := theDay()
-		check(t, d, watch(t, d, func(i int) time.Time { return d.Deliveries[i].At }))
+		check(t, d, played(t, d, func(i int) time.Time { return d.Deliveries[i].At }))
 	})
 }
 
 func check(t *testing.T, d *sample.Day, w *watched) {
 	t.Helper()
-	s := sample.Judge(d, w.alerts, w.name)
+	s := sample.Judge(d, w.alerts, w.Name)
 	t.Logf("%d records, %d alerts on history\n%s", d.Records, s.History, s)
 	for _, a := range s.False {
 		t.Logf("false: %s %s %s %q at %s: %s", a.Severity, a.Rule, a.Entity.Kind, a.Entity.Name, a.LastSeen.Format(time.TimeOnly), a.Reason)
@@ -91,51 +87,39 @@ func TestLiveTrafficIsQuiet(t *testing.T) {
 		for i := range dls {
 			w.feed(&dls[i], now)
 		}
-		s := sample.Judge(&sample.Day{Labels: []sample.Label{label}, Records: len(label.Records)}, w.alerts[of:], w.name)
+		s := sample.Judge(&sample.Day{Labels: []sample.Label{label}, Records: len(label.Records)}, w.alerts[of:], w.Name)
 		if s.Found() != 1 {
 			t.Errorf("%s, planted into live traffic, was not found", name)
 		}
 	}
 }
 
-// watched is an engine in memory and what it made of the deliveries so far.
+// watched is a watch whose faults end the test.
 type watched struct {
-	*reader
-	engine *detectors.Engine
-	alerts []schemas.Alert
-	names  map[string]string // event id -> insertId
-
-	offset uint64
-	now    int64
-	back   []*schemas.Batch // alerts on their way back to the engine
+	*watch.Watch
+	t      *testing.T
+	alerts []schemas.Alert // so far
 }
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	w := &watched{reader: newReader(t), names: map[string]string{}}
-	var configs []plug.Config
-	for _, kind := range []string{"subscription", "burst", "denial"} {
-		c, err := plug.NewConfig(kind, kind, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		configs = append(configs, c)
-	}
-	zone, err := time.LoadLocation(sample.Zone)
+	w, err := watch.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.engine, err = detectors.NewEngine(detectors.Options{
-		Detectors: configs, Append: w.append, Own: decode.Own, Vocabulary: w.set.Vocabulary(), Tools: w.set.Tool, Zone: func(string) *time.Location { return zone },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
+	return &watched{Watch: w, t: t}
 }
 
-// watch plays the whole day; delivery i is taken at received(i).
-func watch(t *testing.T, d *sample.Day, received func(i int) time.Time) *watched {
+func (w *watched) feed(dl *sample.Delivery, received time.Time) {
+	w.t.Helper()
+	if err := w.Feed(w.t.Context(), dl, received); err != nil {
+		w.t.Fatal(err)
+	}
+	w.alerts = w.Alerts
+}
+
+// played plays the whole day; delivery i is taken at received(i).
+func played(t *testing.T, d *sample.Day, received func(i int) time.Time) *watched {
 	t.Helper()
 	w := newWatched(t)
 	for i := range d.Deliveries {
@@ -143,45 +127,3 @@ func watch(t *testing.T, d *sample.Day, received func(i int) time.Time) *watched
 	}
 	return w
 }
-
-// feed gives one delivery to the engine, and before it the alerts that the
-// engine has appended since. What was taken before is flagged as the journal
-// would.
-func (w *watched) feed(dl *sample.Delivery, received time.Time) {
-	w.t.Helper()
-	b := w.read(dl)
-	w.now = max(w.now, received.UnixNano())
-	b.Received, b.Offset = w.now, w.offset
-	w.offset++
-	for i := range b.Events {
-		ev := &b.Events[i]
-		ev.Received, ev.Offset = b.Received, b.Offset
-		id := ev.ID.String()
-		if w.names[id] != "" {
-			b.Records[i].Flags |= schemas.FlagDuplicate
-			ev.Flags |= schemas.FlagDuplicate
-		}
-		w.names[id] = ev.SourceID
-	}
-	batches := append(w.back, b)
-	w.back = nil
-	if err := w.engine.Consume(w.t.Context(), batches); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *watched) append(_ context.Context, b *schemas.Batch) (uint64, error) {
-	for _, r := range b.Records {
-		var a schemas.Alert
-		if err := json.Unmarshal(b.Body[r.Start:r.Start+r.Length], &a); err != nil {
-			return 0, err
-		}
-		w.alerts = append(w.alerts, a)
-	}
-	b.Offset = w.offset
-	w.offset++
-	w.back = append(w.back, b)
-	return b.Offset, nil
-}
-
-func (w *watched) name(eventID string) string { return w.names[eventID] }
