@@ -2,10 +2,7 @@ package detectors
 
 // Save writes what the detector remembers.
 func (b *burst) Save(e *Encoder) {
-	e.Uint(1) // version
-	e.Int(b.span)
-	e.Int(b.flushed)
-	b.scopes.save(e)
+	saveCounting(e, b.span, b.flushed, &b.scopes)
 	for n, sc := range b.scopes.list {
 		first, ok := b.naming[sc.tenant]
 		e.Bool(ok && first == uint32(n))
@@ -20,16 +17,11 @@ func (b *burst) Save(e *Encoder) {
 	saveEpisodes(e, b.episodes)
 }
 
-// Load reads what Save wrote. Counts of another window length are of no use.
+// Load reads what Save wrote.
 func (b *burst) Load(d *Decoder) error {
-	if v := d.Uint(); d.err == nil && v != 1 {
-		return errVersion(v)
+	if err := loadCounting(d, b.span, &b.flushed, &b.scopes); err != nil {
+		return err
 	}
-	if d.Int() != b.span {
-		return errWindow
-	}
-	b.flushed = d.Int()
-	b.scopes.load(d)
 	for n, sc := range b.scopes.list {
 		if d.Bool() {
 			b.naming[sc.tenant] = uint32(n)
@@ -63,9 +55,8 @@ func (s *subject) save(e *Encoder) {
 	e.Uint(uint64(s.callLimit))
 	e.Uint(uint64(s.writeLimit))
 	e.Bool(s.seasoned)
-	for _, v := range s.votes {
-		e.Str(v.id)
-		e.Uint(uint64(v.lead))
+	for i := range s.votes {
+		s.votes[i].save(e)
 	}
 	e.Int(s.calm)
 	e.Uint(uint64(s.calmCalls))
@@ -85,7 +76,7 @@ func (s *subject) load(d *Decoder) {
 	}
 	s.callLimit, s.writeLimit, s.seasoned = uint32(d.Uint()), uint32(d.Uint()), d.Bool()
 	for i := range s.votes {
-		s.votes[i] = vote{id: d.Str(), lead: uint32(d.Uint())}
+		s.votes[i].load(d)
 	}
 	s.calm, s.calmCalls, s.calmWrites = d.Int(), uint32(d.Uint()), uint32(d.Uint())
 }

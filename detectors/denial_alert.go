@@ -176,10 +176,7 @@ func cut(s string) string {
 
 // Save writes what the detector remembers.
 func (n *denial) Save(e *Encoder) {
-	e.Uint(1) // version
-	e.Int(n.span)
-	e.Int(n.flushed)
-	n.scopes.save(e)
+	saveCounting(e, n.span, n.flushed, &n.scopes)
 	saveTable(e, n.keys, func(e *Encoder, x *entry[denialKey, share]) {
 		e.Uint(uint64(x.key.scope))
 		e.Uint(uint64(x.key.kind))
@@ -195,16 +192,11 @@ func (n *denial) Save(e *Encoder) {
 	saveEpisodes(e, n.episodes)
 }
 
-// Load reads what Save wrote. Counts of another window length are of no use.
+// Load reads what Save wrote.
 func (n *denial) Load(d *Decoder) error {
-	if v := d.Uint(); d.err == nil && v != 1 {
-		return errVersion(v)
+	if err := loadCounting(d, n.span, &n.flushed, &n.scopes); err != nil {
+		return err
 	}
-	if d.Int() != n.span {
-		return errWindow
-	}
-	n.flushed = d.Int()
-	n.scopes.load(d)
 	loadTable(d, n.keys, func(d *Decoder) denialKey {
 		k := denialKey{scope: n.scopes.number(d), kind: uint8(d.Uint()), reason: refused(d.Uint()), id: d.Str()}
 		if k.kind > ofTenant || k.reason > refusedSpend {
@@ -234,16 +226,14 @@ func (s *share) save(e *Encoder) {
 	e.Float(s.n)
 	e.Float(s.d)
 	e.Int(s.at)
-	for _, v := range []vote{s.most, s.other} {
-		e.Str(v.id)
-		e.Uint(uint64(v.lead))
-	}
+	s.most.save(e)
+	s.other.save(e)
 }
 
 func (s *share) load(d *Decoder) {
 	s.window.load(d)
 	s.stretch, s.calls, s.denied = d.Int(), uint32(d.Uint()), uint32(d.Uint())
 	s.n, s.d, s.at = d.Float(), d.Float(), d.Int()
-	s.most = vote{id: d.Str(), lead: uint32(d.Uint())}
-	s.other = vote{id: d.Str(), lead: uint32(d.Uint())}
+	s.most.load(d)
+	s.other.load(d)
 }

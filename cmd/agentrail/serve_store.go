@@ -281,13 +281,13 @@ func notFound(err, absent error) error {
 
 func apiEvent(e store.EventRow) api.Event {
 	return api.Event{
-		ID: e.IDText, Time: e.Time, Received: e.Received, Shard: e.Shard, Offset: e.Offset, Index: e.Index,
+		ID: e.ID.String(), Time: e.Time, Received: e.Received, Shard: e.Shard, Offset: e.Offset, Index: e.Index,
 		Class: e.Class, Kind: e.Kind, Source: e.Source, Actor: e.Actor, ActorEmail: e.ActorEmail, ActorType: e.ActorType,
 		Department: e.Department, Agent: e.Agent, Name: e.Name, Owner: e.Owner, Subscription: e.Subscription, Run: e.Run,
 		Session: e.Session, Trace: e.Trace, Span: e.Span, Initiator: e.Initiator, Action: e.Action, Access: e.Access,
 		Endpoint: e.Endpoint, Method: e.Method, Tool: e.Tool, Target: e.Target, Outcome: e.Outcome, OutcomeText: e.OutcomeText,
 		Reason: e.Reason, Status: e.Status, DurationNS: int64(e.Duration), IP: e.IP, UserAgent: e.UserAgent,
-		SourceID: e.SourceID, SourceAction: e.SourceAction, Flags: e.FlagNames, Digest: e.DigestText,
+		SourceID: e.SourceID, SourceAction: e.SourceAction, Flags: e.Flags.Names(), Digest: e.Digest.String(),
 	}
 }
 
@@ -295,6 +295,6 @@ func apiRun(r store.RunRow) api.Run {
 	return api.Run{
 		ID: r.Run, Agent: r.Agent, AgentName: r.Name, Owner: r.Owner, Actor: r.Actor, ActorEmail: r.ActorEmail,
 		Subscription: r.Subscription, Session: r.Session, Trace: r.Trace, Initiator: r.Initiator, Outcome: r.Outcome,
-		Reason: r.Reason, Started: r.Time.Add(-r.Duration), Ended: r.Time, Backfill: r.Backfill, EventID: r.EventID,
+		Reason: r.Reason, Started: r.Time.Add(-r.Duration), Ended: r.Time, Backfill: r.Backfill, EventID: r.ID.String(),
 	}
 }

@@ -18,55 +18,50 @@ import (
 
 // EventRow is an event as the store gives it back.
 type EventRow struct {
-	ID         schemas.ID     `json:"-"`
-	Digest     schemas.Digest `json:"-"` // SHA-256 of the record as received
-	Time       time.Time      `json:"time"`
-	Received   time.Time      `json:"received"`
-	Kind       string         `json:"kind"`
-	Class      string         `json:"class"`
-	Source     string         `json:"source"`
-	Shard      uint16         `json:"shard"`
-	Offset     uint64         `json:"offset"`
-	Index      uint32         `json:"index"`
-	Flags      schemas.Flags  `json:"-"`
-	Backfill   bool           `json:"backfill,omitempty"`
-	Initiator  string         `json:"initiator"`
-	Access     string         `json:"access"`
-	Outcome    string         `json:"outcome"`
-	Autonomous string         `json:"autonomous,omitempty"`
-	Status     int32          `json:"status,omitempty"`
-	Duration   time.Duration  `json:"duration_ns,omitempty"`
+	ID         schemas.ID
+	Digest     schemas.Digest // SHA-256 of the record as received
+	Time       time.Time
+	Received   time.Time
+	Kind       string
+	Class      string
+	Source     string
+	Shard      uint16
+	Offset     uint64
+	Index      uint32
+	Flags      schemas.Flags
+	Backfill   bool
+	Initiator  string
+	Access     string
+	Outcome    string
+	Autonomous string
+	Status     int32
+	Duration   time.Duration
 
-	Action       string `json:"action"`
-	Endpoint     string `json:"endpoint,omitempty"`
-	Method       string `json:"method,omitempty"`
-	Tool         string `json:"tool,omitempty"`
-	Target       string `json:"target,omitempty"`
-	Actor        string `json:"actor,omitempty"`
-	ActorEmail   string `json:"actor_email,omitempty"`
-	ActorType    string `json:"actor_type,omitempty"`
-	Department   string `json:"department,omitempty"`
-	Agent        string `json:"agent,omitempty"`
-	Name         string `json:"name,omitempty"`
-	Owner        string `json:"owner,omitempty"`
-	Subscription string `json:"subscription,omitempty"`
-	Run          string `json:"run,omitempty"`
-	Session      string `json:"session,omitempty"`
-	Trace        string `json:"trace,omitempty"`
-	Span         string `json:"span,omitempty"`
-	OutcomeText  string `json:"outcome_text,omitempty"`
-	Reason       string `json:"reason,omitempty"`
-	IP           string `json:"ip,omitempty"`
-	UserAgent    string `json:"user_agent,omitempty"`
-	SourceID     string `json:"source_id,omitempty"`
-	SourceAction string `json:"source_action,omitempty"`
+	Action       string
+	Endpoint     string
+	Method       string
+	Tool         string
+	Target       string
+	Actor        string
+	ActorEmail   string
+	ActorType    string
+	Department   string
+	Agent        string
+	Name         string
+	Owner        string
+	Subscription string
+	Run          string
+	Session      string
+	Trace        string
+	Span         string
+	OutcomeText  string
+	Reason       string
+	IP           string
+	UserAgent    string
+	SourceID     string
+	SourceAction string
 
-	// What the JSON form shows of the fields above that are not text.
-	IDText     string   `json:"id"`
-	DigestText string   `json:"digest"`
-	FlagNames  []string `json:"flags,omitempty"`
-
-	Raw []byte `json:"-"` // by EventByID only, where the store keeps raw records
+	Raw []byte // by EventByID only, where the store keeps raw records
 }
 
 // Key is the row's place, for Query.After.
@@ -97,7 +92,6 @@ func scanEvent(rows driver.Rows) (e EventRow, err error) {
 	copy(e.ID[:], id)
 	copy(e.Digest[:], digest)
 	e.Flags, e.Duration = schemas.Flags(flags), time.Duration(duration)
-	e.IDText, e.DigestText, e.FlagNames = e.ID.String(), e.Digest.String(), e.Flags.Names()
 	return e, err
 }
 
@@ -114,7 +108,7 @@ func (s *Store) EventByID(ctx context.Context, tenant, id string) (EventRow, err
 		if err != nil {
 			return e, err
 		}
-		args = append(args, clickhouse.Named("kind", e.Kind), clickhouse.Named("at", nanos(e.Time)), clickhouse.Named("digest", e.DigestText))
+		args = append(args, clickhouse.Named("kind", e.Kind), clickhouse.Named("at", nanos(e.Time)), clickhouse.Named("digest", e.Digest.String()))
 		var content string
 		err := s.conn.QueryRow(ctx, "SELECT content FROM raw WHERE "+cond+" AND kind = {kind:String} AND time = fromUnixTimestamp64Nano({at:Int64}, 'UTC')"+
 			" AND digest = unhex({digest:String}) LIMIT 1", args...).Scan(&content)
@@ -131,26 +125,25 @@ func (s *Store) EventByID(ctx context.Context, tenant, id string) (EventRow, err
 
 // RunRow is one run of an agent.
 type RunRow struct {
-	Run          string        `json:"run"`
-	Time         time.Time     `json:"time"` // of the record that ended it
-	ID           schemas.ID    `json:"-"`
-	Received     time.Time     `json:"received"`
-	Agent        string        `json:"agent"`
-	Name         string        `json:"name,omitempty"`
-	Actor        string        `json:"actor,omitempty"`
-	ActorEmail   string        `json:"actor_email,omitempty"`
-	Owner        string        `json:"owner,omitempty"`
-	Subscription string        `json:"subscription,omitempty"`
-	Session      string        `json:"session,omitempty"`
-	Trace        string        `json:"trace,omitempty"`
-	Initiator    string        `json:"initiator"`
-	Outcome      string        `json:"outcome"`
-	OutcomeText  string        `json:"outcome_text,omitempty"`
-	Reason       string        `json:"reason,omitempty"`
-	Status       int32         `json:"status,omitempty"`
-	Duration     time.Duration `json:"duration_ns,omitempty"`
-	Backfill     bool          `json:"backfill,omitempty"`
-	EventID      string        `json:"event_id"`
+	Run          string
+	Time         time.Time // of the record that ended it
+	ID           schemas.ID
+	Received     time.Time
+	Agent        string
+	Name         string
+	Actor        string
+	ActorEmail   string
+	Owner        string
+	Subscription string
+	Session      string
+	Trace        string
+	Initiator    string
+	Outcome      string
+	OutcomeText  string
+	Reason       string
+	Status       int32
+	Duration     time.Duration
+	Backfill     bool
 }
 
 // Key is the row's place, for Query.After.
@@ -173,7 +166,7 @@ func (s *Store) Runs(ctx context.Context, q Query) iter.Seq2[RunRow, error] {
 		err = rows.Scan(&r.Run, &r.Time, &id, &r.Received, &r.Agent, &r.Name, &r.Actor, &r.ActorEmail, &r.Owner, &r.Subscription, &r.Session, &r.Trace,
 			&r.Initiator, &r.Outcome, &r.OutcomeText, &r.Reason, &r.Status, &duration, &r.Backfill)
 		copy(r.ID[:], id)
-		r.EventID, r.Duration = r.ID.String(), time.Duration(duration)
+		r.Duration = time.Duration(duration)
 		return r, err
 	})
 }

@@ -74,7 +74,7 @@ func draw(o *outcome) []byte {
 	return b.Bytes()
 }
 
-// squares draws one for each day; neighbours that are right are one stroke.
+// squares draws one for each day.
 func squares(b *bytes.Buffer, x, y int, right []bool) {
 	for i, ok := range right {
 		at := x + i*cell
