@@ -136,7 +136,7 @@ func TestVocabulary(t *testing.T) {
 	f("418: spend", "9: spend", "9 is no status")
 	f("[Fleet]", "[crew]", `"crew" is on steps 1 and 2`)
 	f("[Circle]", "['']", "widening.fields: entry 1 is empty")
-	f("name: detection", "name: other", "vocabulary: it belongs into the file named detection")
+	f("name: detection", "name: other", "vocabulary: it belongs in the file named detection")
 	f("vocabulary:", "fields: {actor: [a]}\nvocabulary:", "it holds the detectors' vocabulary and nothing else")
 	if _, err := decode.Open("", write(t, "version: 1\nname: detection\n")); err == nil || !strings.Contains(err.Error(), "vocabulary: it is missing") {
 		t.Errorf("no vocabulary: %v", err)

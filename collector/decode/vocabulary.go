@@ -24,7 +24,7 @@ func (s *Set) shared(sources map[string]*source) error {
 	var errs []error
 	for name, src := range sources {
 		if src.file.Vocabulary != nil && name != vocabularyFile {
-			errs = append(errs, fmt.Errorf("%s: vocabulary: it belongs into the file named %s", src.path, vocabularyFile))
+			errs = append(errs, fmt.Errorf("%s: vocabulary: it belongs in the file named %s", src.path, vocabularyFile))
 		}
 	}
 	src := sources[vocabularyFile]
