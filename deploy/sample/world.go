@@ -62,7 +62,9 @@ func newWorld(o Options, d dice) *world {
 		u.idle, u.scrubbed, u.home, u.office = true, false, true, w.zone
 	}
 	for i := range o.Agents {
-		w.agents = append(w.agents, w.hire(o, d, i))
+		a := w.hire(d, i)
+		a.every = time.Duration(float64(a.every) / o.Rate)
+		w.agents = append(w.agents, a)
 	}
 	return w
 }
@@ -96,7 +98,7 @@ func newUser(d dice, i int, seen map[string]bool) *user {
 }
 
 // hire makes the i-th agent. Owners sit in the tenant's zone.
-func (w *world) hire(o Options, d dice, i int) *agent {
+func (w *world) hire(d dice, i int) *agent {
 	p := cast[i%len(cast)]
 	a := &agent{id: d.word(16), name: p.name, kind: p.kind, department: p.dept}
 	if n := i / len(cast); n > 0 {
@@ -106,7 +108,7 @@ func (w *world) hire(o Options, d dice, i int) *agent {
 		a.tools = append(a.tools, w.tools[t])
 	}
 	a.owner = w.someone(d, p.dept)
-	a.every = time.Duration(float64(d.span(18*time.Minute, 50*time.Minute)) / o.Rate)
+	a.every = d.span(18*time.Minute, 50*time.Minute)
 	a.subscribers = []*user{a.owner}
 	if a.kind != interactive && d.chance(0.4) {
 		a.subscribers = append(a.subscribers, w.someone(d, p.dept))
