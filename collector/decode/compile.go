@@ -78,6 +78,7 @@ type slot struct {
 // program is a mapping compiled.
 type program struct {
 	trie    *jsonscan.Trie
+	wanted  map[string]int // lower-cased paths of the trie
 	slots   []slot
 	convert uint64 // fields that are more than text, a bit each
 	rules   [fKind]rule
@@ -135,7 +136,7 @@ func compile(f *file, used []*file) (*program, error) {
 	if err != nil {
 		c.errs = append(c.errs, err)
 	}
-	c.p.trie = trie
+	c.p.trie, c.p.wanted = trie, c.slots
 	return c.p, errors.Join(c.errs...)
 }
 
