@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,6 +67,9 @@ type Engine struct {
 
 	current decision // of the event that is being offered
 	outbox  []parcel // decided but not appended yet
+
+	learningAt int64 // journal time of the next look
+	learning   atomic.Pointer[[]Learning]
 }
 
 // lane is one set of detectors with the windows of one kind of batches.
@@ -108,7 +112,7 @@ func (e *Engine) reset() error {
 	e.inventory = newInventory(e.o.MaxKeys, &Words{e.o.Vocabulary}, e.m)
 	e.origins = newOrigins(e.o.MaxKeys, e.inventory, e.m)
 	e.book = newBook(e.o.MaxKeys, e.inventory, e.clocks, e.m)
-	e.outbox = nil
+	e.outbox, e.learningAt = nil, 0
 	e.m.Learning.Reset()
 	e.m.Keys.Reset()
 	var faults []error
@@ -174,6 +178,7 @@ func (e *Engine) Consume(ctx context.Context, batches []*schemas.Batch) error {
 		}
 		e.take(b)
 		e.next[b.Shard] = b.Offset + 1
+		e.lookAtLearning()
 		if err := e.flush(ctx); err != nil {
 			return err
 		}
