@@ -27,6 +27,7 @@ var edges = map[string][]string{
 	"collector/journal":             {"schemas", "internal/durable"},
 	"collector/journal/journaltest": {"schemas", "collector/journal"},
 	"collector/notary":              {"schemas", "collector/journal", "internal/durable"},
+	"collector/survey":              {"schemas"},
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine"},
 	"collector/store/engine":        {"internal/durable"},
 	"detectors":                     {"schemas", "internal/plug"},
@@ -37,7 +38,7 @@ var edges = map[string][]string{
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {},
-	"cmd/agentrail/api":             {"schemas", "collector/journal", "internal/auth", "internal/problem"},
+	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem"},
 }
 
 // free may import anything of ours: programs, which wire.

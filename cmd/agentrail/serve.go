@@ -24,6 +24,7 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/collector/survey"
 	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/sinks"
@@ -76,6 +77,7 @@ type serveOptions struct {
 //	                      ├─ Follow ─> sink/NAME ...         (one cursor each)
 //	                      ├─ Follow ─> store ─> ClickHouse   (exact plans)
 //	                      ├─ Follow ─> notary ──heads──> Append
+//	                      ├─ Follow ─> survey            (what arrives: doctor, top)
 //	                      └─ Follow ─> dlq ──retries──> sink or Append
 //
 // The end goes the other way round: first no more requests, then the sources,
@@ -169,6 +171,11 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		return err
 	}
 
+	seen := &arrivals{survey: survey.New(survey.Options{Unmapped: mappings.Unmapped, NameOf: mappings.NameOf}), operator: c.Auth.Tenant}
+	if err := f.follow(survey.Name, journal.FromStart(), seen.survey, journal.FollowOptions{State: seen.survey}); err != nil {
+		return err
+	}
+
 	again := &resender{}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
 		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
@@ -208,6 +215,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 			return err
 		}
 		again.add(sc.Name, s)
+		seen.add(sc.Name, sc.Kind, s)
 		in.run("source "+sc.Name, s.Run)
 		if hs, ok := s.(collector.HTTPSource); ok {
 			for pattern, h := range hs.Routes() {
@@ -217,13 +225,13 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	stops.push("sources", in.stop)
 
-	status := &pipelineStatus{j: j, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st}
+	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine}
 	server, err := api.New(api.Options{
 		Require: tokens.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append, Own: decode.Own,
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready,
+		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Survey: seen.options(), OffsetAt: offsetAt(j),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {

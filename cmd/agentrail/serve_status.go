@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
 )
@@ -17,6 +18,9 @@ import (
 // pipelineStatus says where the pipeline stands, for the API.
 type pipelineStatus struct {
 	j          *journal.Disk
+	c          *config
+	engine     *detectors.Engine
+	oldest     oldest
 	follow     *journal.Metrics
 	reg        prometheus.Gatherer
 	started    time.Time
@@ -26,7 +30,7 @@ type pipelineStatus struct {
 
 // status reads the counters that are exported as metrics, too, so that the two
 // cannot tell different stories.
-func (p *pipelineStatus) status(context.Context) (api.Status, error) {
+func (p *pipelineStatus) status(ctx context.Context) (api.Status, error) {
 	counts, err := p.gather()
 	if err != nil {
 		return api.Status{}, err
@@ -63,6 +67,10 @@ func (p *pipelineStatus) status(context.Context) (api.Status, error) {
 		}
 		st.Consumers = append(st.Consumers, stage)
 	}
+	for _, l := range p.engine.Learning() {
+		st.Learning = append(st.Learning, api.Learning(l))
+	}
+	p.parts(ctx, &st, counts)
 	return st, nil
 }
 

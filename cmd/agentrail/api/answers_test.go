@@ -50,7 +50,7 @@ func TestRolesDecideWhoMayAsk(t *testing.T) {
 			t.Errorf("%s %s as %q: %d, want %d: %s", method, path, who, got.status, want, got.body)
 		}
 	}
-	for _, path := range []string{"/events", "/events/" + id, "/runs", "/alerts", "/alerts/a1", "/dlq", "/cursors", "/status"} {
+	for _, path := range []string{"/events", "/events/" + id, "/runs", "/alerts", "/alerts/a1", "/dlq", "/cursors", "/status", "/doctor", "/busiest"} {
 		f("GET", api.Prefix+path, "", 401)
 		f("GET", api.Prefix+path, "acme/ingest", 403)
 		f("GET", api.Prefix+path, "acme/member", 403)
@@ -61,6 +61,7 @@ func TestRolesDecideWhoMayAsk(t *testing.T) {
 	f("GET", api.Prefix+"/dlq/d1", "acme/analyst", 200)
 	f("GET", api.Prefix+"/cursors", "rival/admin", 403)
 	f("GET", api.Prefix+"/status", "rival/admin", 403)
+	f("GET", api.Prefix+"/doctor", "rival/admin", 200)
 	f("GET", "/metrics", "rival/admin", 403)
 	f("GET", "/metrics", "", 401)
 	f("GET", "/metrics", "acme/viewer", 200)
@@ -102,6 +103,11 @@ func TestBadParametersAreNamed(t *testing.T) {
 	f("/alerts?state=closed", "known: open, resolved")
 	f("/stream?from=-1", "now, start or an offset")
 	f("/stream?class=secret", "known: activity")
+	f("/stream?outcome=good", "known: ok, denied")
+	f("/stream?since=yesterday", "RFC 3339")
+	f("/stream?since=1h&from=start", "both from and since")
+	f("/stream?content=some", "yes or no")
+	f("/busiest?limit=51", "from 1 to 50")
 	f("/dlq?limit=x", "limit")
 	f("/status?x=1", "takes none")
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/stream", "", "Last-Event-ID", "x"); got.status != 400 {

@@ -43,6 +43,11 @@ type Options struct {
 	DeadLetters DeadLetters
 	// Cursors is the journal's list of cursors.
 	Cursors Cursors
+	// Survey is what is known about what arrives.
+	Survey Survey
+	// OffsetAt returns the offset of the first batch that was received at that
+	// time or later. Nil: streams cannot start at a time.
+	OffsetAt func(ctx context.Context, t time.Time) (uint64, error)
 	// Status says where the pipeline stands. Mandatory.
 	Status func(ctx context.Context) (Status, error)
 	// Ready returns what is not ready, for people; none means ready. Mandatory.
@@ -154,6 +159,8 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/cursors", readers, true, a.cursors},
 		{"POST " + Prefix + "/cursors/rm", []auth.Role{auth.RoleAdmin}, true, a.removeCursor},
 		{"GET " + Prefix + "/status", readers, true, a.status},
+		{"GET " + Prefix + "/doctor", readers, false, a.doctor},
+		{"GET " + Prefix + "/busiest", readers, false, a.busiest},
 		{"GET " + Prefix + "/openapi.json", nil, false, a.openapi},
 		{"GET /metrics", readers, true, a.metrics},
 		{"GET /livez", nil, false, a.livez},

@@ -23,6 +23,7 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/journal"
+	"github.com/agentrail/agentrail/collector/survey"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -73,9 +74,13 @@ func newRig(t *testing.T, change func(*api.Options)) *rig {
 		Status: func(context.Context) (api.Status, error) {
 			return api.Status{Started: now, Stages: []api.Stage{{Name: "received", Events: 7}}, Consumers: []api.ConsumerStage{{Name: "store", Lag: 3}}}, nil
 		},
-		Ready:   func(context.Context) []string { return r.ready },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "agentrail_up 1\n") }),
-		Version: "test", Now: func() time.Time { return now }, Heartbeat: 20 * time.Millisecond,
+		Survey: api.Survey{Sources: r.log.sources, Busiest: r.log.busiest, AgentName: func(tenant, agent string) string {
+			return tenant + "'s " + agent
+		}},
+		OffsetAt: func(_ context.Context, t time.Time) (uint64, error) { return r.log.offsetAt(t) },
+		Ready:    func(context.Context) []string { return r.ready },
+		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "agentrail_up 1\n") }),
+		Version:  "test", Now: func() time.Time { return now }, Heartbeat: 20 * time.Millisecond,
 	}
 	if change != nil {
 		change(&o)
@@ -360,6 +365,33 @@ func (j *fakeJournal) open(_ context.Context, _ int, from journal.From) (api.Rea
 		}
 	}
 	return r, nil
+}
+
+// sources reports one source for each tenant.
+func (j *fakeJournal) sources(tenant string) []api.SourceReport {
+	odd := []survey.Strange{{Name: tenant + ".kind", Count: 3, First: now, Last: now, Example: eventID(0)}}
+	return []api.SourceReport{
+		{Name: "audit", Kind: "audit", Path: "/v1/audit", Configured: true},
+		{Name: tenant + "-audit", Configured: true, Delivered: &survey.Source{Name: tenant + "-audit", Kinds: odd, Endpoints: odd, Fields: odd, Codes: odd}},
+	}
+}
+
+func (j *fakeJournal) busiest(tenant string, _ time.Time, n int) survey.Busiest {
+	usual := 2.5
+	keys := []survey.Key{{Key: tenant + "-agent", Name: "Bot", PerMinute: 9, Usual: &usual}, {Key: "other", PerMinute: 1}}
+	return survey.Busiest{Agents: keys[:min(n, 2)]}
+}
+
+// offsetAt returns the first batch that was received then.
+func (j *fakeJournal) offsetAt(t time.Time) (uint64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, b := range j.batches {
+		if b.Received >= t.UnixNano() {
+			return b.Offset, j.fail
+		}
+	}
+	return uint64(len(j.batches)), j.fail
 }
 
 type fakeReader struct {

@@ -24,6 +24,7 @@ type Event struct {
 	ActorType    string    `json:"actor_type,omitempty"`
 	Department   string    `json:"department,omitempty"`
 	Agent        string    `json:"agent,omitempty"`
+	AgentName    string    `json:"agent_name,omitempty"` // what the inventory last called the agent; in streams
 	Name         string    `json:"name,omitempty"`
 	Owner        string    `json:"owner,omitempty"`
 	Subscription string    `json:"subscription,omitempty"`

@@ -17,6 +17,51 @@ type Status struct {
 	NotReady  []string        `json:"not_ready"` // for people; empty when ready
 	Stages    []Stage         `json:"stages"`
 	Consumers []ConsumerStage `json:"consumers"`
+	Learning  []Learning      `json:"learning"`
+	Sinks     []SinkStatus    `json:"sinks"`
+	Journal   JournalStatus   `json:"journal"`
+	Store     StoreStatus     `json:"store"`
+	LastHead  time.Time       `json:"last_head,omitzero"` // journal time of the last signed head
+}
+
+// Learning says how much a detector has still to learn about live traffic: keys
+// are judged by fixed limits until they have a usual value of their own.
+type Learning struct {
+	Detector string    `json:"detector"`
+	Kind     string    `json:"kind"`
+	Keys     int       `json:"keys"`
+	Learning int       `json:"learning"`
+	Ready    time.Time `json:"ready,omitzero"` // of the first of these, at the earliest
+	Needs    string    `json:"needs,omitempty"`
+}
+
+// SinkStatus is the delivery ledger of one sink since start.
+type SinkStatus struct {
+	Name      string `json:"name"`
+	Seen      int64  `json:"seen"`
+	Filtered  int64  `json:"filtered"`
+	Accepted  int64  `json:"accepted"`
+	Indexed   int64  `json:"indexed"`
+	Dead      int64  `json:"dead"`
+	Retries   int64  `json:"retries"`
+	Held      bool   `json:"held"` // waits for a person: the receiver does not let us in
+	LastError string `json:"last_error,omitempty"`
+}
+
+// JournalStatus says how full the journal is.
+type JournalStatus struct {
+	Bytes    int64     `json:"bytes"`
+	MaxBytes int64     `json:"max_bytes"`
+	Oldest   time.Time `json:"oldest,omitzero"` // receipt of the oldest batch that is kept
+	DiskFree int64     `json:"disk_free"`       // bytes; -1: not known
+	Refusing string    `json:"refusing,omitempty"`
+}
+
+// StoreStatus says how the store is.
+type StoreStatus struct {
+	Kind     string `json:"kind"` // embedded, clickhouse or none
+	NotReady string `json:"not_ready,omitempty"`
+	Resident int64  `json:"resident,omitempty"` // memory of the embedded engine, bytes
 }
 
 // Stage counts events since start: received, journalled, stored, forwarded.
@@ -52,6 +97,8 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 	s.Ready = len(s.NotReady) == 0
 	s.Stages = append([]Stage{}, s.Stages...)
 	s.Consumers = append([]ConsumerStage{}, s.Consumers...)
+	s.Learning = append([]Learning{}, s.Learning...)
+	s.Sinks = append([]SinkStatus{}, s.Sinks...)
 	writeJSON(w, http.StatusOK, s)
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +24,7 @@ import (
 // that takes nothing for Patience is cut off. A stream ends after maxStream;
 // the client reconnects and its credential is looked at again.
 func (a *api) stream(w http.ResponseWriter, r *http.Request) {
-	from, classes, err := streamQuery(r)
+	start, want, err := a.streamQuery(r)
 	if err != nil {
 		refuse(w, err)
 		return
@@ -40,7 +39,11 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	reader, err := a.o.Open(r.Context(), 0, from)
+	if err := a.settle(r.Context(), &start); err != nil {
+		a.fail(w, r, "stream", err)
+		return
+	}
+	reader, err := a.o.Open(r.Context(), 0, start.from)
 	if err != nil {
 		a.fail(w, r, "stream", fmt.Errorf("open journal: %w", err))
 		return
@@ -53,7 +56,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no") // reverse proxies must not hold messages back
 	s := &sender{
 		w: w, rc: http.NewResponseController(w), patience: a.o.Patience,
-		caller: principal(r), classes: classes,
+		caller: principal(r), want: want, name: a.o.Survey.AgentName, next: start.offset,
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), maxStream)
 	defer cancel()
@@ -65,59 +68,15 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 // maxStream is how long one stream lasts.
 const maxStream = time.Hour
 
-// streamQuery reads where the stream starts and which classes it has. The
-// header Last-Event-ID, which browsers send, goes before the parameter from.
-func streamQuery(r *http.Request) (journal.From, []schemas.Class, error) {
-	v, err := params(r, streamParams...)
-	if err != nil {
-		return journal.From{}, nil, err
-	}
-	from, err := parseFrom(v.Get("from"), r.Header.Get("Last-Event-ID"))
-	if err != nil {
-		return journal.From{}, nil, err
-	}
-	if v.Get("class") == "" {
-		return from, []schemas.Class{schemas.ClassActivity, schemas.ClassAlert, schemas.ClassControl}, nil
-	}
-	var classes []schemas.Class
-	for name := range strings.SplitSeq(v.Get("class"), ",") {
-		c, ok := schemas.ParseClass(name)
-		if !ok {
-			return journal.From{}, nil, badParamf("class is %q; known: %s", name, strings.Join(classNames(), ", "))
-		}
-		classes = append(classes, c)
-	}
-	return from, classes, nil
-}
-
-func parseFrom(from, last string) (journal.From, error) {
-	if last != "" {
-		n, err := strconv.ParseUint(last, 10, 63)
-		if err != nil {
-			return journal.From{}, badParamf("Last-Event-ID is %q; it must be an id of this stream", last)
-		}
-		return journal.FromOffset(n + 1), nil
-	}
-	switch from {
-	case "", "now":
-		return journal.FromNow(), nil
-	case "start":
-		return journal.FromStart(), nil
-	}
-	n, err := strconv.ParseUint(from, 10, 63)
-	if err != nil {
-		return journal.From{}, badParamf("from is %q; write now, start or an offset", from)
-	}
-	return journal.FromOffset(n), nil
-}
-
 // sender writes one stream.
 type sender struct {
 	w        http.ResponseWriter
 	rc       *http.ResponseController
 	patience time.Duration
 	caller   *auth.Principal
-	classes  []schemas.Class
+	want     selection
+	name     func(tenant, agent string) string // may be nil
+	next     uint64                            // offset that comes next; 0: not known
 
 	last  uint64 // offset of the last batch that was read
 	moved bool   // last was not told to the client yet
@@ -172,17 +131,22 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 // batch sends those of the batch's events that the caller may see.
 func (s *sender) batch(b *schemas.Batch) error {
 	if b.Gap != nil {
-		s.last, s.moved = b.Gap.To-1, true
-		return nil
+		s.last, s.moved, s.next = b.Gap.To-1, true, b.Gap.To
+		return s.gap(b.Gap.From, b.Gap.To, b.Gap.Reason)
 	}
-	s.last, s.moved = b.Offset, true
+	if s.next > 0 && b.Offset > s.next {
+		if err := s.gap(s.next, b.Offset, "these batches are no longer kept"); err != nil {
+			return err
+		}
+	}
+	s.last, s.moved, s.next = b.Offset, true, b.Offset+1
 	if b.Tenant != s.caller.Tenant || b.Tick() {
 		return nil
 	}
 	var out strings.Builder
 	var pending string // the last message waits for its id
 	for ev := range b.Accepted() {
-		if !slices.Contains(s.classes, ev.Class) || ev.Tenant != s.caller.Tenant {
+		if ev.Tenant != s.caller.Tenant || !s.want.takes(ev) {
 			continue
 		}
 		out.WriteString(pending)
@@ -200,12 +164,32 @@ func (s *sender) batch(b *schemas.Batch) error {
 	return s.write(out.String())
 }
 
+// gap says that there are batches that the client will not get, of whatever
+// tenant: a hole is never passed in silence.
+func (s *sender) gap(from, to uint64, reason string) error {
+	doc, err := json.Marshal(StreamGap{From: from, To: to, Reason: reason})
+	if err != nil {
+		return fmt.Errorf("encode gap: %w", err)
+	}
+	return s.write("event: gap\ndata: " + string(doc) + "\n\n")
+}
+
+// StreamGap is the data of a message named gap.
+type StreamGap struct {
+	From   uint64 `json:"from"` // offsets [from, to)
+	To     uint64 `json:"to"`
+	Reason string `json:"reason"`
+}
+
 // shown is the event with its content if the caller may read content. Alerts
 // and controls are our own documents and hold no content of records.
 func (s *sender) shown(ev *schemas.Event) Event {
 	e := EventOf(ev)
+	if s.name != nil && ev.Agent != "" {
+		e.AgentName = s.name(ev.Tenant, ev.Agent)
+	}
 	own := ev.Class == schemas.ClassAlert || ev.Class == schemas.ClassControl
-	if own || s.caller.Has(auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor) {
+	if own || s.want.content && s.caller.Has(auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor) {
 		raw := string(ev.Raw)
 		e.Raw = &raw
 	}
