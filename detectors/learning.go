@@ -22,8 +22,13 @@ type Learning struct {
 	Needs    string    `json:"needs,omitempty"` // what a key needs, for people
 }
 
-// learningEvery is the journal time between two looks.
-const learningEvery = int64(30 * time.Second)
+// learningEvery is the journal time between two looks: seldom where there is
+// much to look at.
+const (
+	learningEvery = int64(30 * time.Second)
+	learningSoon  = int64(time.Second)
+	learningFew   = 1000 // keys
+)
 
 // lookAtLearning notes what the live detectors have still to learn, if it is
 // time.
@@ -31,16 +36,19 @@ func (e *Engine) lookAtLearning() {
 	if e.clocks.now < e.learningAt {
 		return
 	}
-	e.learningAt = e.clocks.now + learningEvery
-	out := []Learning{}
+	out, keys := []Learning{}, 0
 	for _, s := range e.lanes[0].detectors {
 		if l, ok := s.d.(Learner); ok {
 			is := l.Learning(e.clocks.now)
 			is.Detector, is.Kind = s.name, s.kind
 			out = append(out, is)
+			keys += is.Keys
 		}
 	}
 	e.learning.Store(&out)
+	if e.learningAt = e.clocks.now + learningEvery; keys < learningFew {
+		e.learningAt = e.clocks.now + learningSoon
+	}
 }
 
 // Learning returns what the live detectors had to learn when it was last looked

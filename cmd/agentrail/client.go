@@ -135,6 +135,16 @@ func decodeAnswer(body io.Reader, into any) error {
 // do sends a request and returns the body of a good answer, which the caller
 // closes.
 func (cl *client) do(ctx context.Context, method, path string, q url.Values, body []byte, accept string) (io.ReadCloser, error) {
+	req, err := cl.request(ctx, method, path, q, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	return cl.send(req)
+}
+
+// request makes a request with the token in it.
+func (cl *client) request(ctx context.Context, method, path string, q url.Values, body []byte) (*http.Request, error) {
 	base, err := cl.base()
 	if err != nil {
 		return nil, err
@@ -150,21 +160,25 @@ func (cl *client) do(ctx context.Context, method, path string, q url.Values, bod
 		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Accept", accept)
 	req.Header.Set("User-Agent", "agentrail/"+version)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return req, nil
+}
+
+// send returns the body of a good answer, which the caller closes.
+func (cl *client) send(req *http.Request) (io.ReadCloser, error) {
 	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return nil, explainDial(base, err)
+		return nil, explainDial(req.URL, err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	return nil, explainProblem(resp)
+	return nil, cl.explainProblem(resp)
 }
 
 func (cl *client) base() (*url.URL, error) {
@@ -193,7 +207,7 @@ func (cl *client) token() (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", hintf("make one with: agentrail token new --name NAME --roles viewer", "read token: %w", err)
+			return "", hintf("make one where the server runs: agentrail token new --file TOKENS.yaml --name me --roles viewer > "+file, "read token: %w", err)
 		}
 		b, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
 		f.Close()
@@ -218,16 +232,25 @@ func (cl *client) tokenFiles() []string {
 	return []string{filepath.Join(dir, "agentrail", "token"), filepath.Join("data", "token")}
 }
 
-func explainDial(base *url.URL, err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return hintf("start it with: agentrail up, or: agentrail serve --config FILE; or name another with --server", "no server answers at %s: %w", base, op.Err)
+func explainDial(at *url.URL, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return hintf("start it with: agentrail up, or: agentrail serve --config FILE; or name another with --server",
+			"no server answers at %s://%s: %w", at.Scheme, at.Host, op.Err)
 	}
 	return fmt.Errorf("ask server: %w", err)
 }
 
+// answered is a problem that the server named.
+type answered struct {
+	status int
+	code   string
+	text   string
+}
+
+func (e *answered) Error() string { return e.text }
+
 // explainProblem turns an answer of RFC 9457 into an error with a hint.
-func explainProblem(resp *http.Response) error {
+func (cl *client) explainProblem(resp *http.Response) error {
 	var p struct {
 		Title  string `json:"title"`
 		Detail string `json:"detail"`
@@ -242,19 +265,49 @@ func explainProblem(resp *http.Response) error {
 	case http.StatusBadRequest:
 		return usagef(p.Detail, "server refused the request: %s", p.Title)
 	case http.StatusUnauthorized:
-		hint = "name a valid token with --token-file; agentrail token new makes one"
+		hint = "the token was read from " + cl.tokenPlace() + "; name another with --token-file, or make one where the server runs: agentrail token new --file TOKENS.yaml --name me --roles viewer"
 	case http.StatusForbidden:
-		hint = "use a token with that role; agentrail token new --roles makes one"
+		hint = "make a token with that role where the server runs: agentrail token new --file TOKENS.yaml --name me --roles " + neededRole(p.Detail)
+		if p.Code == "not_operator" {
+			hint = "ask those who run the server; auth.tenant in its config is their tenant"
+		}
+	case http.StatusNotFound:
+		hint = "agentrail version says what runs here, agentrail doctor what runs there"
+		if p.Code == "not_found" {
+			hint = "list what there is, or name another tenant's token with --token-file"
+		}
 	case http.StatusServiceUnavailable:
 		hint = "try again"
 		if s := resp.Header.Get("Retry-After"); s != "" {
 			hint = "try again in " + s + " s"
 		}
-		hint += "; GET /readyz says what is not ready"
+		hint += "; GET /readyz says what is not ready, agentrail doctor more"
 	}
-	err := fmt.Errorf("server answered %d %s: %s", resp.StatusCode, p.Title, firstOf(p.Detail, p.Code))
+	err := &answered{resp.StatusCode, p.Code, fmt.Sprintf("server answered %d %s: %s", resp.StatusCode, p.Title, firstOf(p.Detail, p.Code))}
 	if hint == "" {
 		return err
 	}
 	return &hinted{err: err, hint: hint}
+}
+
+// neededRole picks a role that would do from the server's answer to a caller
+// without it: "... needs the role viewer or admin; principal ...".
+func neededRole(detail string) string {
+	_, rest, _ := strings.Cut(detail, "needs the role ")
+	rest, _, _ = strings.Cut(rest, ";")
+	role, _, _ := strings.Cut(rest, " or ")
+	return firstOf(role, "viewer")
+}
+
+// tokenPlace names the file that the token is read from.
+func (cl *client) tokenPlace() string {
+	if named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE")); named != "" {
+		return named
+	}
+	for _, file := range cl.tokenFiles() {
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+	}
+	return strings.Join(cl.tokenFiles(), " and ")
 }

@@ -85,3 +85,6 @@ func (st *storage) resident() int64 {
 	}
 	return 0
 }
+
+// writable reports whether this process may make files in the folder.
+func writable(dir string) bool { return unix.Access(dir, unix.W_OK|unix.X_OK) == nil }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,9 @@ func (a *arrivals) add(name, kind string, s collector.Source) {
 	r := api.SourceReport{Name: name, Kind: kind, Configured: true}
 	if hs, ok := s.(collector.HTTPSource); ok {
 		for pattern := range hs.Routes() {
-			_, r.Path, _ = strings.Cut(pattern, " ")
+			if method, path, _ := strings.Cut(pattern, " "); method == http.MethodPost {
+				r.Path = path
+			}
 		}
 	}
 	a.sources = append(a.sources, r)

@@ -109,7 +109,7 @@ func (s *Survey) activity(src *source, b *schemas.Batch, left int) (sampled int)
 		if !src.count(ev, live) {
 			continue
 		}
-		if ev.Name != "" && ev.Agent != "" && ev.Run == "" && ev.Tool == "" {
+		if ev.Name != "" && ev.Agent != "" {
 			s.name(ev)
 		}
 		if src.due() && sampled < left && s.o.Unmapped != nil && ev.Flags&schemas.FlagSealed == 0 {

@@ -84,6 +84,7 @@ type sender struct {
 
 // run sends until ctx ends, the journal ends or the client stops taking.
 func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration) error {
+	start := begins(reader) // before the goroutine below uses it
 	ctx, cancel := context.WithCancel(ctx)
 	batches, failed := make(chan *schemas.Batch), make(chan error, 1)
 	done := make(chan struct{})
@@ -105,7 +106,7 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 	defer func() { cancel(); <-done }() // before the reader is closed
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	if err := s.write(": agentrail stream\n\n"); err != nil {
+	if err := s.write(": agentrail stream\n" + start + "\n"); err != nil {
 		return err
 	}
 	for {
@@ -126,6 +127,15 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 			return err
 		}
 	}
+}
+
+// begins is the id of what comes before the stream's first batch, so that a
+// client that loses the connection before it got anything misses nothing.
+func begins(reader Reader) string {
+	if p, ok := reader.(interface{ Position() journal.Offset }); ok && p.Position() > 0 {
+		return "id: " + strconv.FormatUint(p.Position()-1, 10) + "\n"
+	}
+	return ""
 }
 
 // batch sends those of the batch's events that the caller may see.
