@@ -22,7 +22,10 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"agentrail": main}) }
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // tables show local time
+	testscript.Main(m, map[string]func(){"agentrail": main})
+}
 
 // TestScripts runs the program against the scripts in testdata/script: what is
 // typed, what is printed, what the exit code is.

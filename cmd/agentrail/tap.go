@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,7 @@ var errEnough = errors.New("limit reached")
 // run prints until ctx ends, the limit is reached, the reader of our output is
 // gone, or the server says that asking again is no use.
 func (t *tap) run(ctx context.Context) error {
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of Write, not the end of the process
 	began := t.c.now()
 	err := t.follow(ctx)
 	switch {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -98,7 +99,11 @@ func (cl *client) look(ctx context.Context) (*topData, error) {
 		a, ok := errors.AsType[*answered](err)
 		switch {
 		case err == nil:
-		case ok && (a.status >= 500 || a.code == "not_operator"):
+		case ok && a.code == "switched_off":
+			*ask.why = "this server runs without a store; agentrail tap --class alert shows alerts as they come"
+		case ok && a.code == "not_operator":
+			*ask.why = "shown to the tenant that runs the server only"
+		case ok && a.status >= 500:
 			*ask.why = a.text
 		default:
 			return nil, err
@@ -113,6 +118,7 @@ func (cl *client) look(ctx context.Context) (*topData, error) {
 
 // topTables prints tables until ctx ends, or one.
 func topTables(ctx context.Context, c *console, cl *client, m *topModel, every time.Duration, once bool) error {
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of Write, not the end of the process
 	for {
 		if err := pause(ctx, every); err != nil {
 			return nil
