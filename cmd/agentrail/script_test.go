@@ -18,6 +18,7 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/collector/survey"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -98,6 +99,29 @@ func scriptOptions(tokens *auth.Tokens) api.Options {
 		},
 		Status: func(context.Context) (api.Status, error) { return api.Status{}, nil },
 		Ready:  func(context.Context) []string { return nil },
+		Survey: scriptSurvey(), Version: version,
+	}
+}
+
+// scriptSurvey has a source that never delivered, and one that is half
+// understood.
+func scriptSurvey() api.Survey {
+	odd := func(name, method string, n uint64) []survey.Strange {
+		return []survey.Strange{{Name: name, Method: method, Count: n, First: scriptTime, Last: scriptTime, Example: "00000000000000000000000000000001"}}
+	}
+	return api.Survey{
+		Sources: func(string) []api.SourceReport {
+			return []api.SourceReport{
+				{Name: "workflowrun", Kind: "workflowrun", Path: "/v1/workflowrun", Configured: true},
+				{Name: "audit", Kind: "audit", Path: "/v1/audit", Configured: true, Delivered: &survey.Source{
+					Name: "audit", Mapping: "audit", First: scriptTime, Last: scriptTime, Events: 1000, Batches: 50, PerMinute: 7, UsualGap: 20, LongestGap: 40, NoActor: 950,
+					Kinds: odd("robot_call", "", 3), Endpoints: odd("/api/v1/widgets/{id}/spin", "POST", 100), Fields: odd("principal.id", "", 20), Codes: odd("bad_json", "", 2),
+				}},
+			}
+		},
+		Busiest: func(string, time.Time, int) survey.Busiest {
+			return survey.Busiest{Agents: []survey.Key{{Key: "wf1", Name: "Ticket bot", PerMinute: 40}}}
+		},
 	}
 }
 

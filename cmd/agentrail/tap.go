@@ -126,7 +126,7 @@ func (t *tap) run(ctx context.Context) error {
 	switch {
 	case errors.Is(err, errEnough), ctx.Err() != nil:
 		err = nil
-	case errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
+	case err != nil && brokenPipe(err) == nil:
 		return nil // as head(1) ends: nobody is left to tell
 	}
 	summary := fmt.Sprintf("%d %s in %s", t.printed, plural(t.printed, "event", "events"), t.c.now().Sub(began).Round(time.Second))

@@ -202,7 +202,7 @@ func (s *screen) ask() tea.Cmd {
 
 // brokenPipe turns the end of our reader into nil.
 func brokenPipe(err error) error {
-	if errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
 		return nil
 	}
 	return err
