@@ -105,7 +105,7 @@ func section(head, lines string) string {
 }
 
 var (
-	plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./-]*$`)
+	plainText = regexp.MustCompile(`^/?[A-Za-z][A-Za-z0-9_./-]*$`)
 	yamlWords = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 )
 
