@@ -42,6 +42,7 @@ func newAlerts(c *console) *cobra.Command {
 		if list.More {
 			defer fmt.Fprintln(c.err, "the limit was reached; raise --limit or narrow the filters")
 		}
+		nothing(c, format, len(list.Alerts), "no alert matches; agentrail tap --class alert waits for the next, agentrail doctor says whether anything arrives")
 		return printRows(c, format, list.Alerts, alertColumns(), alertExport())
 	}
 	cmd.AddCommand(newAlertShow(c))
@@ -110,7 +111,9 @@ func newAlertShow(c *console) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 	}
 	cl := addClient(c, cmd)
+	cmd.ValidArgsFunction = cl.completeAlerts
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "format: table or json")
+	closedSet(cmd, "output", "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if format != "table" && format != "json" {
 			return usagef("use --output table or json", "unknown output format %q", format)

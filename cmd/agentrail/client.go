@@ -72,6 +72,9 @@ func addFilter(cmd *cobra.Command, names ...string) *filter {
 	}
 	for i := range f.flags {
 		cmd.Flags().StringVar(&f.flags[i].value, f.flags[i].name, "", usage[f.flags[i].name])
+		if set := api.ClosedSets()[f.flags[i].name]; len(set) > 0 {
+			closedSet(cmd, f.flags[i].name, set...)
+		}
 	}
 	return f
 }

@@ -43,6 +43,7 @@ func newDLQList(c *console) *cobra.Command {
 		if err := cl.get(cmd.Context(), "dlq", q, &list); err != nil {
 			return err
 		}
+		nothing(c, format, len(list.DeadLetters), "no dead letter: everything that came could be read, and every sink took what it was given")
 		return printRows(c, format, list.DeadLetters, deadLetterColumns(human), deadLetterColumns(api.Time))
 	}
 	return cmd

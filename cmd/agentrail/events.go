@@ -89,6 +89,9 @@ func (cl *client) printEvents(ctx context.Context, q url.Values, format string) 
 	if format == "table" {
 		var rows []api.Event
 		err := eachEvent(body, func(e api.Event) error { rows = append(rows, e); return nil })
+		if err == nil {
+			nothing(cl.c, format, len(rows), "no event matches; widen --since or drop a filter; agentrail doctor says whether anything arrives")
+		}
 		err = errors.Join(printRows(cl.c, format, rows, eventColumns(), nil), err)
 		if n := len(rows); n > 0 && q.Get("limit") == strconv.Itoa(n) {
 			goOn(cl.c, rows[n-1].Place())

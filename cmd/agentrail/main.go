@@ -68,7 +68,8 @@ func newRoot(c *console) *cobra.Command {
 		Use:   "agentrail",
 		Short: "Audit trail and alarm for AI agents that act in the background",
 		Long: "Agentrail keeps what agents do as evidence, detects abuse within a second and tells the SOC.\n" +
-			"Start with: agentrail up",
+			"Start with: agentrail up\n" +
+			"Let your shell complete verbs, flags, their values and ids of alerts: agentrail completion --help",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noVerb,

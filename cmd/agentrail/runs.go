@@ -35,6 +35,7 @@ func newRuns(c *console) *cobra.Command {
 		if list.More {
 			defer goOn(c, list.Next)
 		}
+		nothing(c, format, len(list.Runs), "no run matches; widen --since or drop a filter; agentrail doctor says whether workflowrun delivers")
 		return printRows(c, format, list.Runs, runColumns(human), runColumns(api.Time))
 	}
 	return cmd

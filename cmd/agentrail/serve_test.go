@@ -54,7 +54,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("answer %s, %v; want 2 accepted, lines 3 and 4 rejected", got, err)
 	}
 	s.alert("subscription", "u_m")
-	s.metrics("detectors", "notary", "dlq", "hook")
+	s.metrics("detectors", "notary", "dlq", "hook", "survey")
 	s.problems()
 
 	letters := s.letters(2)

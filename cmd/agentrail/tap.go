@@ -223,11 +223,6 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// closedSet lets the shell complete a flag with these values.
-func closedSet(cmd *cobra.Command, flag string, values ...string) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(slices.Clone(values), cobra.ShellCompDirectiveNoFileComp))
-}
-
 // terse joins what is not empty.
 func terse(sep string, parts ...string) string {
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), sep)

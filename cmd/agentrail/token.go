@@ -35,6 +35,7 @@ func newTokenNew(c *console) *cobra.Command {
 	cmd.Flags().StringSliceVar(&roles, "roles", nil, "what it may do (mandatory)")
 	cmd.Flags().StringSliceVar(&sources, "sources", nil, "sources that it may send to; none means all")
 	cmd.Flags().StringVar(&valid, "valid", "", "how long the token lives, such as 90d; empty means until it is removed")
+	closedSet(cmd, "roles", roleNames()...)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		p, err := newPrincipal(name, tenant, roles, sources)
 		if err != nil {

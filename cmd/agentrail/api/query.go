@@ -116,21 +116,25 @@ func query(r *http.Request, tenant string, now time.Time, maxLimit int, known ..
 // checkNames refuses values outside of the closed sets: a typo must not look
 // like an empty answer.
 func checkNames(q Query) error {
-	sets := []struct {
-		param, value string
-		known        []string
-	}{
-		{"outcome", q.Outcome, []string{"ok", "denied", "error", "cancelled", "unknown"}},
-		{"class", q.Class, classNames()},
-		{"severity", q.Severity, []string{"informational", "low", "medium", "high", "critical"}},
-		{"state", q.State, []string{"open", "resolved"}},
-	}
-	for _, s := range sets {
-		if s.value != "" && !slices.Contains(s.known, s.value) {
-			return badParamf("%s is %q; known: %s", s.param, s.value, strings.Join(s.known, ", "))
+	sets := ClosedSets()
+	for _, p := range []struct{ param, value string }{
+		{"outcome", q.Outcome}, {"class", q.Class}, {"severity", q.Severity}, {"state", q.State},
+	} {
+		if known := sets[p.param]; p.value != "" && !slices.Contains(known, p.value) {
+			return badParamf("%s is %q; known: %s", p.param, p.value, strings.Join(known, ", "))
 		}
 	}
 	return nil
+}
+
+// ClosedSets returns the parameters that take one of a few values only.
+func ClosedSets() map[string][]string {
+	return map[string][]string{
+		"outcome":  {"ok", "denied", "error", "cancelled", "unknown"},
+		"class":    classNames(),
+		"severity": {"informational", "low", "medium", "high", "critical"},
+		"state":    {"open", "resolved"},
+	}
 }
 
 func classNames() []string {
