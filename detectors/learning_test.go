@@ -25,7 +25,7 @@ func TestLearningSaysUntilWhen(t *testing.T) {
 		}
 		return out
 	}
-	midnight := noon.Truncate(24 * time.Hour).AddDate(0, 0, 1)
+	midnight := noon.Truncate(24*time.Hour).AddDate(0, 0, 1)
 	got := look(noon)
 	b := got["burst"]
 	if b.Kind != "burst" || b.Keys != 3 || b.Learning != 3 || !b.Ready.Equal(midnight) || b.Needs != "12 busy windows of 5m0s on more than one day" {

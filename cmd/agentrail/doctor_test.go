@@ -63,6 +63,7 @@ func TestDoctorJudgesSources(t *testing.T) {
 	f(func(s *survey.Source) { s.Fields = odd("color", "", 30) }, fine, "such as color | nothing to do, unless")
 	f(func(s *survey.Source) { s.NoActor, s.NoAgent, s.NoInitiator = 950, 300, 1000 }, fine,
 		"WARN 95 % of the events do not say who acted", "NOTE 30 % of the events name no agent: bursts are seen by actor and tool only", "NOTE 100 % of the events do not say what started them")
+	f(func(s *survey.Source) { s.Sampled, s.SampledAgents, s.Nameless = 50, 40, 30 }, fine, "NOTE 30 of 40 sampled events name an agent by its id only")
 	f(func(s *survey.Source) { s.NoOutcome, s.NoAction = 950, 100 }, fine, "WARN 95 % of the events do not say how they ended: denials are not seen")
 }
 

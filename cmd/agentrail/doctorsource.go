@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
@@ -104,16 +105,16 @@ func (e *examined) refused() {
 	if e.s.Rejected == 0 && len(e.s.Codes) == 0 {
 		return
 	}
-	codes := ""
-	n := e.s.Rejected
+	var codes strings.Builder
 	var sum uint64
 	for i, c := range e.s.Codes {
 		sum += c.Count
 		if i < 5 {
-			codes += fmt.Sprintf(", %d %s", c.Count, c.Name)
+			fmt.Fprintf(&codes, ", %d %s", c.Count, c.Name)
 		}
 	}
-	e.add(levelWarn, fmt.Sprintf("%d %s could not be read%s", max(n, sum), plural(int(max(n, sum)), "record", "records"), codes), "agentrail dlq ls --consumer "+e.name)
+	n := max(e.s.Rejected, sum)
+	e.add(levelWarn, fmt.Sprintf("%d %s could not be read%s", n, plural(int(n), "record", "records"), codes.String()), "agentrail dlq ls --consumer "+e.name)
 }
 
 // understood tells of kinds, endpoints and fields that the mapping does not
@@ -123,14 +124,14 @@ func (e *examined) understood() {
 	e.strange(e.s.Endpoints, "endpoint", "endpoints", "endpoints.known")
 	if n := len(e.s.Fields); n > 0 {
 		useful := 0
-		names := ""
+		var names strings.Builder
 		for _, f := range e.s.Fields {
 			field := fieldOf(f.Name)
 			if field == "" {
 				continue
 			}
 			if useful++; useful <= 3 {
-				names += fmt.Sprintf(", %s (%s?)", f.Name, field)
+				fmt.Fprintf(&names, ", %s (%s?)", f.Name, field)
 			}
 		}
 		text := fmt.Sprintf("%d fields in %d sampled records are taken by no line of the mapping", n, e.s.Sampled)
@@ -138,7 +139,7 @@ func (e *examined) understood() {
 			e.add(levelNote, text+", such as "+e.s.Fields[0].Name, "nothing to do, unless one of them says who, what or how it ended; agentrail doctor -o json lists all")
 			return
 		}
-		e.add(levelNote, fmt.Sprintf("%s; %d of them may matter: %s", text, useful, names[2:]), "add the lines below to the mapping; agentrail doctor -o json lists all")
+		e.add(levelNote, fmt.Sprintf("%s; %d of them may matter: %s", text, useful, names.String()[2:]), "add the lines below to the mapping; agentrail doctor -o json lists all")
 	}
 }
 
@@ -178,5 +179,9 @@ func (e *examined) derived() {
 	f(e.s.NoAgent, "name no agent", "bursts are seen by actor and tool only", "fields.agent")
 	f(e.s.NoInitiator, "do not say what started them", "they count as background unless the run's own record says otherwise", "fields.initiator")
 	f(e.s.NoOutcome, "do not say how they ended", "denials are not seen", "outcome.text, outcome.code or fields.status")
+	if e.s.Nameless*5 > e.s.SampledAgents {
+		e.add(levelNote, fmt.Sprintf("%d of %d sampled events name an agent by its id only: alerts show that id", e.s.Nameless, e.s.SampledAgents),
+			"send the inventory (product snapshots), or name where it stands: fields.name in the mapping "+e.s.Mapping)
+	}
 	f(e.s.NoAction, "do not say what was done", "tool calls and changes of subscriptions are not recognised", "fields.endpoint or kind")
 }

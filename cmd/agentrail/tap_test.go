@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -157,6 +158,31 @@ func TestTapEndsWithItsReader(t *testing.T) {
 	r.Close()
 	if _, errs, code := tapped(t, w, []string{sse(1, 0, true, "")}); code != exitOK || errs != "" {
 		t.Errorf("ends with %d: %s", code, errs)
+	}
+}
+
+// TestTapEndsWithARealPipe runs the program as head(1) leaves it: the pipe is
+// closed, and the process must not die of the signal.
+func TestTapEndsWithARealPipe(t *testing.T) {
+	s := &sseServer{scripts: []string{sse(1, 0, true, "") + sse(2, 0, true, "")}}
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	cmd := exec.CommandContext(t.Context(), "agentrail", "tap", "--server", srv.URL, "--token-file", file)
+	cmd.Stdout = w
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	if err := cmd.Run(); err != nil || errs.Len() > 0 {
+		t.Errorf("ends with %v: %s", err, errs.String())
 	}
 }
 

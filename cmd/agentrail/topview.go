@@ -167,15 +167,15 @@ func (m *topModel) busyPanel(mark string) []string {
 		rows = max(rows, min(len(l), busyRows))
 	}
 	for r := range rows {
-		line := "          "
+		cells := []string{"          "}
 		for i, l := range lists {
 			text := ""
 			if r < len(l) {
 				text = busyCell(l[r], cell-18)
 			}
-			line += pad(text, cell-4, i == 2)
+			cells = append(cells, pad(text, cell-4, i == 2))
 		}
-		lines = append(lines, strings.TrimRight(line, " "))
+		lines = append(lines, strings.TrimRight(strings.Join(cells, ""), " "))
 	}
 	if rows == 0 {
 		lines = append(lines, "          nothing in the last minute")

@@ -59,7 +59,7 @@ func TestUnmappedNamesWhatNoFieldTakes(t *testing.T) {
 	f(`{"a.b":1,"c[]":2,"":3}`)
 	f(`[{"a":1}]`)
 	f(`{"a":`)
-	f(strings.Repeat(`{"a":`, 9)+"1"+strings.Repeat("}", 9))
+	f(strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9))
 	f(`{"` + strings.Repeat("k", 200) + `":1}`)
 }
 

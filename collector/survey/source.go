@@ -30,6 +30,8 @@ type source struct {
 	Suspicious    uint64
 	Early, Behind [steps]uint64 // live events by how far their time was after, or before, receipt
 	Sampled       uint64
+	Agents        uint64 // of the sampled: with an agent
+	Nameless      uint64 // of these: of which no name is known
 	Kinds         *strange
 	Endpoints     *strange
 	Fields        *strange
@@ -163,38 +165,40 @@ func (s *source) sample(b *schemas.Batch, ev *schemas.Event, unmapped func(schem
 
 // Source is what is known of one source, for people.
 type Source struct {
-	Name        string    `json:"name"`
-	Mapping     string    `json:"mapping,omitempty"`
-	First       time.Time `json:"first_received"`
-	Last        time.Time `json:"last_received"`
-	NewestEvent time.Time `json:"newest_event"`  // event time
-	PerMinute   uint64    `json:"per_minute"`    // records of the last minute that had any
-	UsualGap    float64   `json:"usual_gap_s"`   // between deliveries, seconds
-	LongestGap  float64   `json:"longest_gap_s"` // of late
-	Batches     uint64    `json:"batches"`       // requests or reads
-	Events      uint64    `json:"events"`        // accepted
-	Duplicates  uint64    `json:"duplicates"`    // sent again
-	Rejected    uint64    `json:"rejected"`      // could not be read
-	Backfill    uint64    `json:"backfill"`      // of events: history
-	NoInitiator uint64    `json:"no_initiator"`  // events of which it is not known what started them
-	NoAgent     uint64    `json:"no_agent"`      // that name no agent
-	NoActor     uint64    `json:"no_actor"`      // that name nobody
-	NoOutcome   uint64    `json:"no_outcome"`    // of which it is not known how they ended
-	NoAction    uint64    `json:"no_action"`     // of which it is not known what they are
-	TimeMissing uint64    `json:"time_missing"`  // without a usable time
-	TimeFuture  uint64    `json:"time_future"`   // more than five minutes after they were received
-	NoSourceID  uint64    `json:"no_source_id"`  // whose identity is made from content or position
-	Suspicious  uint64    `json:"suspicious"`    // that two readers may read differently
-	Late50      float64   `json:"late_p50_s"`    // receipt after event time, seconds, rounded up to a power of two
-	Late90      float64   `json:"late_p90_s"`    // nine of ten are not later
-	Early       uint64    `json:"early"`         // events dated after their receipt by more than 2 s
-	EarlyMost   float64   `json:"early_most_s"`  // by how much, the worst
-	Sampled     uint64    `json:"sampled"`       // records looked at for fields that no mapping takes
-	Kinds       []Strange `json:"unknown_kinds"` // most frequent first
-	Endpoints   []Strange `json:"unknown_endpoints"`
-	Fields      []Strange `json:"unmapped_fields"` // counts are of sampled records
-	Codes       []Strange `json:"rejected_by"`     // codes of dead letters
-	Forgotten   uint64    `json:"forgotten"`       // names that the lists above had no room for
+	Name          string    `json:"name"`
+	Mapping       string    `json:"mapping,omitempty"`
+	First         time.Time `json:"first_received"`
+	Last          time.Time `json:"last_received"`
+	NewestEvent   time.Time `json:"newest_event"`     // event time
+	PerMinute     uint64    `json:"per_minute"`       // records of the last minute that had any
+	UsualGap      float64   `json:"usual_gap_s"`      // between deliveries, seconds
+	LongestGap    float64   `json:"longest_gap_s"`    // of late
+	Batches       uint64    `json:"batches"`          // requests or reads
+	Events        uint64    `json:"events"`           // accepted
+	Duplicates    uint64    `json:"duplicates"`       // sent again
+	Rejected      uint64    `json:"rejected"`         // could not be read
+	Backfill      uint64    `json:"backfill"`         // of events: history
+	NoInitiator   uint64    `json:"no_initiator"`     // events of which it is not known what started them
+	NoAgent       uint64    `json:"no_agent"`         // that name no agent
+	NoActor       uint64    `json:"no_actor"`         // that name nobody
+	NoOutcome     uint64    `json:"no_outcome"`       // of which it is not known how they ended
+	NoAction      uint64    `json:"no_action"`        // of which it is not known what they are
+	TimeMissing   uint64    `json:"time_missing"`     // without a usable time
+	TimeFuture    uint64    `json:"time_future"`      // more than five minutes after they were received
+	NoSourceID    uint64    `json:"no_source_id"`     // whose identity is made from content or position
+	Suspicious    uint64    `json:"suspicious"`       // that two readers may read differently
+	Late50        float64   `json:"late_p50_s"`       // receipt after event time, seconds, rounded up to a power of two
+	Late90        float64   `json:"late_p90_s"`       // nine of ten are not later
+	Early         uint64    `json:"early"`            // events dated after their receipt by more than 2 s
+	EarlyMost     float64   `json:"early_most_s"`     // by how much, the worst
+	Sampled       uint64    `json:"sampled"`          // records looked at for fields that no mapping takes
+	SampledAgents uint64    `json:"sampled_agents"`   // of the sampled: that name an agent
+	Nameless      uint64    `json:"sampled_nameless"` // of these: of whose agent no display name was known
+	Kinds         []Strange `json:"unknown_kinds"`    // most frequent first
+	Endpoints     []Strange `json:"unknown_endpoints"`
+	Fields        []Strange `json:"unmapped_fields"` // counts are of sampled records
+	Codes         []Strange `json:"rejected_by"`     // codes of dead letters
+	Forgotten     uint64    `json:"forgotten"`       // names that the lists above had no room for
 }
 
 func (s *source) report(name string) Source {
@@ -204,7 +208,7 @@ func (s *source) report(name string) Source {
 		Backfill: s.Backfill, NoInitiator: s.No[noInitiator], NoAgent: s.No[noAgent], NoActor: s.No[noActor], NoOutcome: s.No[noOutcome],
 		NoAction: s.No[noAction], TimeMissing: s.TimeMissing, TimeFuture: s.TimeFuture, NoSourceID: s.NoSourceID, Suspicious: s.Suspicious,
 		Late50: quantile(&s.Behind, 0.5), Late90: quantile(&s.Behind, 0.9), EarlyMost: quantile(&s.Early, 1),
-		Sampled: s.Sampled, Kinds: s.Kinds.list(), Endpoints: s.Endpoints.list(), Fields: s.Fields.list(), Codes: s.Codes.list(),
+		Sampled: s.Sampled, SampledAgents: s.Agents, Nameless: s.Nameless, Kinds: s.Kinds.list(), Endpoints: s.Endpoints.list(), Fields: s.Fields.list(), Codes: s.Codes.list(),
 		Forgotten: s.Kinds.Evicted + s.Endpoints.Evicted + s.Fields.Evicted + s.Codes.Evicted,
 	}
 	for _, n := range s.Early[2:] {

@@ -115,6 +115,10 @@ func (s *Survey) activity(src *source, b *schemas.Batch, left int) (sampled int)
 		if src.due() && sampled < left && s.o.Unmapped != nil && ev.Flags&schemas.FlagSealed == 0 {
 			sampled++
 			src.sample(b, ev, s.o.Unmapped)
+			if ev.Agent != "" {
+				src.Agents++
+				src.Nameless += one(s.names[agentKey{ev.Tenant, ev.Agent}] == "")
+			}
 		}
 	}
 	if live {

@@ -106,6 +106,9 @@ func TestSurveyNamesWhatWasNotUnderstood(t *testing.T) {
 	f("kinds", got.Kinds, []survey.Strange{{Name: "robot_call", Count: 2, First: at(0), Last: at(0), Example: schemas.ID{0, 0, 1}.String()}})
 	f("endpoints", got.Endpoints, []survey.Strange{{Name: "/api/v1/widgets/{id}/spin", Method: "POST", Count: 2, First: at(5), Last: at(5), Example: schemas.ID{5, 0, 1}.String()}})
 	f("codes", got.Codes, []survey.Strange{{Name: "bad_json", Count: 1, First: at(6), Last: at(6), Example: schemas.ID{}.String()}})
+	if got.SampledAgents != 4 || got.Nameless != 4 {
+		t.Errorf("%d sampled with an agent, %d without a name", got.SampledAgents, got.Nameless)
+	}
 	if got.Sampled != 4 || got.Fields[0].Name != "principal.id" && got.Fields[1].Name != "principal.id" {
 		t.Errorf("%d sampled, fields %+v", got.Sampled, got.Fields)
 	}
