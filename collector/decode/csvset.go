@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"fmt"
+	"os"
 	"slices"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -35,4 +37,26 @@ func Alone(b *schemas.Batch, i int) ([]byte, error) {
 	}
 	r := b.Records[i]
 	return slices.Concat(b.Body[:h.Size], b.Body[r.Start:r.Start+r.Length]), nil
+}
+
+// Needs returns how many cells a row must have for the mapping to take it.
+func (m *Mapping) Needs(h *Head) int {
+	_, need := m.prog.bind(h)
+	return need
+}
+
+// Reads reports whether the mapping reads a column of that name.
+func (m *Mapping) Reads(column string) bool { return len(m.prog.columns[fold(column)]) > 0 }
+
+// NameOf returns the name that a mapping file gives itself.
+func NameOf(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read mapping: %w", err)
+	}
+	f, err := parse(path, data)
+	if err != nil {
+		return "", err
+	}
+	return f.Name, nil
 }
