@@ -91,7 +91,9 @@ func (im *importer) take(ctx context.Context, files []string) error {
 			if errors.Is(err, context.Canceled) {
 				return hintf("run it again, with --resume to skip what was sent; nothing is taken twice", "import was interrupted in %s: %d records sent", file, total.sent())
 			}
-			_ = total.print(im.c, im)
+			if total.sent() > 0 {
+				_ = total.print(im.c, im)
+			}
 			return err
 		}
 	}
@@ -150,14 +152,9 @@ func (im *importer) file(ctx context.Context, name string, total *tally) error {
 	}
 	defer in.Close()
 	read := &counted{r: in}
-	d, err := decode.NewDialect(im.delimiter, im.zone)
+	parts, err := im.partsOf(name, read)
 	if err != nil {
-		return usagef("see: agentrail import --help", "%w", err)
-	}
-	ext := strings.ToLower(filepath.Ext(strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")))
-	parts, err := collector.NewParts(read, im.csv || ext == ".csv" || ext == ".tsv", d)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return err
 	}
 	defer parts.Close()
 	run := &importRun{im: im, name: name, parts: parts, total: total}
@@ -178,6 +175,20 @@ func (im *importer) file(ctx context.Context, name string, total *tally) error {
 		im.view.status(progressLine(name, read.n, size, total))
 	}
 	return run.end()
+}
+
+// partsOf cuts a file; its name or a flag says that it is a table.
+func (im *importer) partsOf(name string, in io.Reader) (*collector.Parts, error) {
+	d, err := decode.NewDialect(im.delimiter, im.zone)
+	if err != nil {
+		return nil, usagef("write --delimiter comma and --zone Europe/Berlin", "%w", err)
+	}
+	ext := strings.ToLower(filepath.Ext(strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")))
+	parts, err := collector.NewParts(in, im.csv || ext == ".csv" || ext == ".tsv", d)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return parts, nil
 }
 
 func (im *importer) open(name string) (io.ReadCloser, int64, error) {

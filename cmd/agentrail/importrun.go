@@ -93,7 +93,11 @@ func (r *importRun) choose(p collector.Part) error {
 		r.total.mapping = name
 	}
 	if r.local != nil && r.parts.Head != nil {
-		if err := r.local.CheckHead(r.parts.Head); err != nil {
+		err := r.local.CheckHead(r.parts.Head)
+		if err == nil && !im.live && !r.local.ReadsTime(r.parts.Head) {
+			err = fmt.Errorf("mapping %s reads none of its columns as a time, and history without times teaches nothing", name)
+		}
+		if err != nil {
 			return hintf("agentrail import --guess "+shellQuote(r.name), "read %s: %w", r.name, err)
 		}
 	}

@@ -82,7 +82,7 @@ func newRoot(c *console) *cobra.Command {
 	})
 	root.AddCommand(
 		newUp(c), newServe(c), newEvents(c), newRuns(c), newAlerts(c), newDLQ(c),
-		newLog(c), newVerify(c), newValidate(c), newSample(c), newImport(c), newToken(c),
+		newLog(c), newVerify(c), newValidate(c), newSample(c), newImport(c), newMapping(c), newToken(c),
 		newEngine(c), newVersion(c),
 	)
 	checkArgs(root)

@@ -2,8 +2,10 @@ package decode
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -45,6 +47,14 @@ func (m *Mapping) Needs(h *Head) int {
 	return need
 }
 
+// ReadsTime reports whether the mapping reads one of the columns as a time.
+func (m *Mapping) ReadsTime(h *Head) bool {
+	bound, _ := m.prog.bind(h)
+	return slices.ContainsFunc(bound, func(c boundColumn) bool {
+		return slices.ContainsFunc(c.slots, func(s uint16) bool { return m.prog.slots[s].targets[0].field == fTime })
+	})
+}
+
 // Reads reports whether the mapping reads a column of that name.
 func (m *Mapping) Reads(column string) bool { return len(m.prog.columns[fold(column)]) > 0 }
 
@@ -59,4 +69,34 @@ func NameOf(path string) (string, error) {
 		return "", err
 	}
 	return f.Name, nil
+}
+
+// Names returns the names by which sources choose mappings, sorted.
+func (s *Set) Names() []string { return slices.Sorted(maps.Keys(s.byName)) }
+
+// Shipped returns a shipped mapping file, or a table that mappings use, as it
+// is: to copy and change.
+func Shipped(name string) ([]byte, error) {
+	all, err := shipped()
+	if err != nil {
+		return nil, err
+	}
+	if src := all[name]; src != nil {
+		return src.data, nil
+	}
+	return nil, fmt.Errorf("no mapping %q is shipped; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+}
+
+// ShippedNames returns the names of the shipped files, sorted, and whether each
+// is a mapping rather than a table that mappings use.
+func ShippedNames() (names []string, mapping map[string]bool, err error) {
+	all, err := shipped()
+	if err != nil {
+		return nil, nil, err
+	}
+	mapping = map[string]bool{}
+	for n, src := range all {
+		mapping[n] = !src.table()
+	}
+	return slices.Sorted(maps.Keys(all)), mapping, nil
 }
