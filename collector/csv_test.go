@@ -212,7 +212,7 @@ func TestCSVOverHTTP(t *testing.T) {
 		}
 	}
 	f("?mapping=nobody", "", head+row, "known mappings")
-	f("?mapping="+strings.Repeat("ab", 32), "", head+row, "unknown mapping")
+	f("?mapping="+strings.Repeat("ab", 32), "", head+row, "no mapping with the digest abab")
 	f("", "f", head+row, "write FILE:BASE")
 	f("", "f:x", head+row, "write FILE:BASE")
 	f("", ":1", head+row, "write FILE:BASE")

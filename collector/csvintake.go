@@ -45,7 +45,11 @@ func (s *intake) reader(r *http.Request, table bool) (readFunc, *problem.Details
 
 func (s *intake) mapping(name string) (*decode.Mapping, error) {
 	if raw, err := hex.DecodeString(name); err == nil && len(raw) == len(schemas.Digest{}) {
-		return s.mappings.ByDigest(schemas.Digest(raw))
+		m, err := s.mappings.ByDigest(schemas.Digest(raw))
+		if err != nil { // which names files of the server
+			return nil, fmt.Errorf("there is no mapping with the digest %s; list its file under `mappings:`", name)
+		}
+		return m, nil
 	}
 	return s.mappings.Mapping(name)
 }

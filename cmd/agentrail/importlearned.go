@@ -31,7 +31,7 @@ func (im *importer) learned(ctx context.Context, t *tally, began time.Time) erro
 	if err != nil {
 		p.line("learned", "not known: "+err.Error())
 	} else {
-		p.line("learned", fmt.Sprintf("detectors keep %d keys; %d have no usual value of their own yet and use the fixed limits", keys, learning))
+		p.line("learned", fmt.Sprintf("detectors keep %d keys; %d rates have no usual value of their own yet and use the fixed limits", keys, learning))
 	}
 	if im.live {
 		p.line("alerts", "see: agentrail alerts")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/agentrail/agentrail/collector"
@@ -89,8 +90,8 @@ func (r *importRun) choose(p collector.Part) error {
 	if err != nil && im.dryRun {
 		return hintf("a dry run reads with this program's mappings; name a file with --mapping", "%w", err)
 	}
-	if r.local = m; r.local != nil {
-		r.total.mapping = name
+	if r.local = m; m != nil && !slices.Contains(r.total.mappings, name) {
+		r.total.mappings = append(r.total.mappings, name)
 	}
 	if r.local != nil && r.parts.Head != nil {
 		err := r.local.CheckHead(r.parts.Head)

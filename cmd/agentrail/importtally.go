@@ -17,7 +17,7 @@ import (
 type tally struct {
 	accepted, duplicates, rejected int
 	offset                         uint64 // in the journal, of the last batch
-	mapping                        string // by which it was looked at here; "": by none
+	mappings                       []string // by which it was looked at here
 	files                          []fileTally
 
 	first []string // places and reasons of rejected records
@@ -154,7 +154,7 @@ func (t *tally) print(c *console, im *importer) error {
 	if n := t.rejected - len(t.first); n > 0 {
 		p.line("rejected", fmt.Sprintf("and %d more (%s); all of them: agentrail dlq ls", n, t.list(t.codes)))
 	}
-	if t.mapping != "" {
+	if len(t.mappings) > 0 {
 		t.printSeen(p)
 	}
 	return p.err
@@ -166,7 +166,7 @@ func (t *tally) printSeen(p *page) {
 		from, to := time.Unix(0, t.from).UTC(), time.Unix(0, t.to).UTC()
 		p.line("time", fmt.Sprintf("%s to %s (%.1f days)", from.Format(time.RFC3339), to.Format(time.RFC3339), to.Sub(from).Hours()/24))
 	}
-	p.line("seen", fmt.Sprintf("%d agents, %d actors, %d tools, %d actions, by mapping %s", len(t.agents), len(t.actors), len(t.tools), len(t.actions), t.mapping))
+	p.line("seen", fmt.Sprintf("%d agents, %d actors, %d tools, %d actions, by mapping %s", len(t.agents), len(t.actors), len(t.tools), len(t.actions), strings.Join(t.mappings, " and ")))
 	for _, l := range []struct {
 		name string
 		of   map[string]int
