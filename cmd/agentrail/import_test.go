@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
 )
 
 // A table is imported, interrupted, and imported again: nothing is taken twice,
@@ -44,7 +47,7 @@ func TestImport(t *testing.T) {
 		"source audit", "were sent before", "2 rejected",
 		fmt.Sprintf("-: line %d, byte %d: bad_csv", rows+2, strings.Index(text, "21.08.2026 23:59:00;")),
 		fmt.Sprintf("-: line %d, byte %d: short_row", rows+3, strings.Index(text, "21.08.2026 23:59:01;")),
-		"unknown endpoints /api/v1/frobnicate 1", "columns not read Notes", "rows too long  1;", "rows too short 1;", "2 agents, 7 actors, 0 tools, 2 actions, by mapping csv", "times not read 1;", "numbers destroyed 1 records",
+		"unknown endpoints /api/v1/frobnicate 1", "columns not read Notes", "rows too long  1;", "rows too short 1;", "2 agents, 7 actors, 0 tools, 2 actions, by this program's mapping csv", "times not read 1;", "numbers destroyed 1 records",
 		"detectors keep", "alerts not known: server answered 501",
 	}
 	has(t, code, exitFailure, out+errs, want...)
@@ -58,7 +61,12 @@ func TestImport(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(s.dir, "state", "agentrail", "import", "*")); err != nil || len(left) != 0 {
 		t.Errorf("state of a finished import: %v, %v", left, err)
 	}
-	s.letters(2)
+	letters := s.letters(2)
+	short := letters[slices.IndexFunc(letters, func(d api.DeadLetter) bool { return d.Code == "short_row" })]
+	s.cli("dlq", "retry", short.ID, "--reason", "to see it rejected again")
+	s.await("the row is rejected again with its header", func() bool {
+		return slices.ContainsFunc(s.letters(2), func(d api.DeadLetter) bool { return d.Attempts == 1 && strings.Contains(d.Reason, "2 of 6 columns") })
+	})
 }
 
 type readerFunc func([]byte) (int, error)

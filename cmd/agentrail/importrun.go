@@ -78,29 +78,34 @@ func (r *importRun) part(ctx context.Context, p collector.Part) error {
 // choose decides on source and mapping by the first records.
 func (r *importRun) choose(p collector.Part) error {
 	im := r.im
-	r.source = firstOf(im.source, "audit")
-	name := im.mapping
-	if r.parts.Kind == "csv" {
-		name = firstOf(name, "csv")
-	} else if im.source == "" && name == "" && r.isWorkflowRun(p) {
-		r.source = "workflowrun"
+	source, name := "audit", "audit"
+	switch {
+	case r.parts.Kind == "csv":
+		name = "csv"
+	case r.isWorkflowRun(p):
+		source, name = "workflowrun", "workflowrun"
 	}
-	name = firstOf(name, r.source)
+	r.source, name = firstOf(im.source, source), firstOf(im.mapping, name)
 	m, err := im.set.Mapping(name)
 	if err != nil && im.dryRun {
 		return hintf("a dry run reads with this program's mappings; name a file with --mapping", "%w", err)
 	}
-	if r.local = m; m != nil && !slices.Contains(r.total.mappings, name) {
-		r.total.mappings = append(r.total.mappings, name)
-	}
+	r.local = m
 	if r.local != nil && r.parts.Head != nil {
 		err := r.local.CheckHead(r.parts.Head)
 		if err == nil && !im.live && !r.local.ReadsTime(r.parts.Head) {
 			err = fmt.Errorf("mapping %s reads none of its columns as a time, and history without times teaches nothing", name)
 		}
-		if err != nil {
-			return hintf("agentrail import --guess "+shellQuote(r.name), "read %s: %w", r.name, err)
+		switch {
+		case err == nil:
+		case im.mapping != "" && im.digest == "" && !im.dryRun:
+			r.local = nil // the server may know another mapping by that name
+		default:
+			return hintf("agentrail import --guess "+shellQuote(r.name)+"; --mapping names another one that the server knows", "read %s: %w", r.name, err)
 		}
+	}
+	if r.local != nil && !slices.Contains(r.total.mappings, name) {
+		r.total.mappings = append(r.total.mappings, name)
 	}
 	r.total.table(r.parts.Head, r.local)
 	r.count.source = r.source

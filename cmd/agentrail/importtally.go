@@ -16,7 +16,7 @@ import (
 // tally is what an import found, over all its files.
 type tally struct {
 	accepted, duplicates, rejected int
-	offset                         uint64 // in the journal, of the last batch
+	offset                         uint64   // in the journal, of the last batch
 	mappings                       []string // by which it was looked at here
 	files                          []fileTally
 
@@ -166,7 +166,7 @@ func (t *tally) printSeen(p *page) {
 		from, to := time.Unix(0, t.from).UTC(), time.Unix(0, t.to).UTC()
 		p.line("time", fmt.Sprintf("%s to %s (%.1f days)", from.Format(time.RFC3339), to.Format(time.RFC3339), to.Sub(from).Hours()/24))
 	}
-	p.line("seen", fmt.Sprintf("%d agents, %d actors, %d tools, %d actions, by mapping %s", len(t.agents), len(t.actors), len(t.tools), len(t.actions), strings.Join(t.mappings, " and ")))
+	p.line("seen", fmt.Sprintf("%d agents, %d actors, %d tools, %d actions, by this program's mapping %s", len(t.agents), len(t.actors), len(t.tools), len(t.actions), strings.Join(t.mappings, " and ")))
 	for _, l := range []struct {
 		name string
 		of   map[string]int
