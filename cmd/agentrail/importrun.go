@@ -108,6 +108,7 @@ func (r *importRun) choose(p collector.Part) error {
 		r.total.mappings = append(r.total.mappings, name)
 	}
 	r.total.table(r.parts.Head, r.local)
+	r.total.utc = r.total.utc || r.parts.Head != nil && r.local != nil && im.zone == "" && r.local.Zone() == ""
 	r.count.source = r.source
 	return nil
 }

@@ -28,6 +28,7 @@ type tally struct {
 	flags, unknownKinds, unknownEnds counts
 	unread                           []string // columns that the mapping does not read
 	twins                            []string // columns of one name
+	utc                              bool     // a table's times have no zone by mapping or flag
 	shortRows, longRows              int
 }
 
@@ -174,6 +175,9 @@ func (t *tally) printSeen(p *page) {
 		if len(l.of) > 0 {
 			p.line(l.name, t.list(l.of))
 		}
+	}
+	if t.utc {
+		p.line("zone", "times that name none are read as UTC; --zone Europe/Berlin says another")
 	}
 	if len(t.unread) > 0 {
 		p.line("columns not read", strings.Join(t.unread, ", "))

@@ -55,6 +55,10 @@ func (m *Mapping) ReadsTime(h *Head) bool {
 	})
 }
 
+// Zone returns the time zone that the mapping gives times in tables which name
+// none; "" if it leaves that to others.
+func (m *Mapping) Zone() string { return m.prog.zone }
+
 // Reads reports whether the mapping reads a column of that name.
 func (m *Mapping) Reads(column string) bool { return len(m.prog.columns[fold(column)]) > 0 }
 
