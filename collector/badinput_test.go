@@ -141,7 +141,7 @@ func TestBadBodies(t *testing.T) {
 	f("body above the cap", bytes.Repeat([]byte(" "), 32<<20+1), 413, "body_too_large")
 	f("gzip bomb", zipped(t, strings.Repeat("\n", 256<<20)), 413, "decompression_bomb", "Content-Encoding: gzip")
 	f("truncated gzip", zipped(t, lines("x", 500))[:300], 400, "truncated_gzip", "Content-Encoding: gzip")
-	f("wrong content type", []byte(record("x")), 415, "unsupported_media_type", "Content-Type: text/csv")
+	f("wrong content type", []byte(record("x")), 415, "unsupported_media_type", "Content-Type: text/html")
 	f("more records than one request may hold", []byte(strings.Repeat("{}\n", 100_001)), 413, "too_many_records")
 	f("blank", []byte("\n\n\n"), 400, "empty_body")
 }

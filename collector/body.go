@@ -32,7 +32,7 @@ const (
 const (
 	typeJSON   = "application/json"
 	typeNDJSON = "application/x-ndjson"
-	acceptedCT = "application/json, application/x-ndjson, application/jsonlines"
+	acceptedCT = "application/json, application/x-ndjson, application/jsonlines, text/csv"
 	acceptedCE = "identity, gzip, zstd"
 )
 

@@ -10,16 +10,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/internal/plug"
 )
 
 func init() {
-	Register("file", func(_ context.Context, c plug.Config, d Deps) (Source, error) { return openFile(c, d) })
+	Register("file", func(_ context.Context, c plug.Config, d Deps) (Source, error) {
+		return newFile(c, d, fileConfig{Mode: "tail", Format: "auto"})
+	})
 }
 
-// fileConfig is what the source file can be told. It reads NDJSON and JSON
-// arrays, plain or packed by gzip or zstd.
+// fileConfig is what the sources file and csv can be told. They read NDJSON,
+// JSON arrays and CSV, plain or packed by gzip or zstd.
 type fileConfig struct {
 	// Path is a file or a pattern such as /var/log/agents/*.ndjson. In mode
 	// tail let it match the rotated files as well (audit.log*), so that what
@@ -27,12 +30,20 @@ type fileConfig struct {
 	// Mandatory.
 	Path string `yaml:"path"`
 	// Mode is once (read the files that there are to their ends) or tail (go
-	// on reading as they grow, through rotation). Default: tail.
+	// on reading as they grow, through rotation). Default: tail; of csv: once.
 	Mode string `yaml:"mode"`
-	// Format is ndjson, json (an array, or objects one after the other) or
-	// auto. Default: auto.
+	// Format is ndjson, json (an array, or objects one after the other), auto
+	// (one of these) or csv (a header row, then a record a row). Default: auto;
+	// of csv: csv.
 	Format string `yaml:"format"`
-	// Mapping names the mapping that reads the records. Default: audit.
+	// Delimiter of csv is comma, semicolon, tab or auto (told by the header
+	// row). Default: auto.
+	Delimiter string `yaml:"delimiter"`
+	// Zone is the time zone of times in csv that name none, such as
+	// Europe/Berlin. Default: the mapping's, else UTC.
+	Zone string `yaml:"zone"`
+	// Mapping names the mapping that reads the records. Default: audit; for
+	// format csv: csv.
 	Mapping string `yaml:"mapping"`
 	// Log names the log within the source, as part of the identity of its
 	// records. Default: none.
@@ -40,7 +51,8 @@ type fileConfig struct {
 	// Tenant owns the records. Default: the tenant of the config file.
 	Tenant string `yaml:"tenant"`
 	// Backfill marks the records as history: alerts on them are shown but
-	// never notified or acted on. Default: true in mode once, else false.
+	// never notified or acted on. Default: true in mode once, else false; of
+	// csv: true.
 	Backfill *bool `yaml:"backfill"`
 	// Poll is how often files that have been read are looked at. Default: 1s.
 	Poll plug.Duration `yaml:"poll"`
@@ -55,6 +67,8 @@ type fileConfig struct {
 	MaxRecord plug.Bytes `yaml:"max_record"`
 	// Batch is how many bytes go into the journal at once. Default: 1MiB.
 	Batch plug.Bytes `yaml:"batch"`
+
+	dialect decode.Dialect // of Delimiter and Zone
 }
 
 // file reads files. Everything is done by the goroutine of Run, one batch of
@@ -64,6 +78,7 @@ type fileConfig struct {
 type file struct {
 	name    string
 	cfg     fileConfig
+	mapping *decode.Mapping
 	read    readFunc
 	append  AppendFunc
 	log     *slog.Logger
@@ -77,12 +92,10 @@ type file struct {
 // fileKey names a file whatever its path.
 type fileKey struct{ dev, ino uint64 }
 
-func openFile(c plug.Config, d Deps) (*file, error) {
-	cfg := fileConfig{
-		Mode: "tail", Format: "auto", Mapping: "audit", Tenant: d.Tenant,
-		Poll: plug.Duration(time.Second), CloseAfter: plug.Duration(time.Minute), Rest: plug.Duration(5 * time.Second),
-		MaxRecord: 1 << 20, Batch: 1 << 20,
-	}
+// newFile returns a source that reads files, with these defaults.
+func newFile(c plug.Config, d Deps, cfg fileConfig) (*file, error) {
+	cfg.Tenant, cfg.MaxRecord, cfg.Batch = d.Tenant, 1<<20, 1<<20
+	cfg.Poll, cfg.CloseAfter, cfg.Rest = plug.Duration(time.Second), plug.Duration(time.Minute), plug.Duration(5*time.Second)
 	if err := c.Decode(&cfg); err != nil {
 		return nil, err
 	}
@@ -93,6 +106,12 @@ func openFile(c plug.Config, d Deps) (*file, error) {
 		once := cfg.Mode == "once"
 		cfg.Backfill = &once
 	}
+	if cfg.Mapping == "" {
+		cfg.Mapping = "audit"
+		if cfg.Format == formatCSV {
+			cfg.Mapping = "csv"
+		}
+	}
 	m, err := d.Decode.Mapping(cfg.Mapping)
 	if err != nil {
 		return nil, c.Errorf("%v", err)
@@ -102,7 +121,7 @@ func openFile(c plug.Config, d Deps) (*file, error) {
 		return nil, c.Errorf("%v", err)
 	}
 	return &file{
-		name: c.Name, cfg: cfg, read: m.Read, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
+		name: c.Name, cfg: cfg, mapping: m, read: m.Read, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
 		state: state, open: map[fileKey]*reading{}, faults: map[string]string{},
 	}, nil
 }
@@ -116,14 +135,20 @@ func (cfg *fileConfig) check(c plug.Config) error {
 		return c.Errorf("path is missing; name a file or a pattern")
 	case cfg.Mode != "once" && cfg.Mode != "tail":
 		return c.Errorf("mode %q is neither once nor tail", cfg.Mode)
-	case cfg.Format != "auto" && cfg.Format != "ndjson" && cfg.Format != "json":
-		return c.Errorf("format %q is none of auto, ndjson, json", cfg.Format)
+	case cfg.Format != "auto" && cfg.Format != "ndjson" && cfg.Format != "json" && cfg.Format != formatCSV:
+		return c.Errorf("format %q is none of auto, ndjson, json, csv", cfg.Format)
+	case cfg.Format != formatCSV && (cfg.Delimiter != "" || cfg.Zone != ""):
+		return c.Errorf("delimiter and zone are for format csv")
 	case cfg.Tenant == "":
 		return c.Errorf("tenant is missing")
 	case cfg.Poll <= 0 || cfg.CloseAfter < 0 || cfg.Rest < 0:
 		return c.Errorf("poll must be above zero, close_after and rest not below it")
 	case cfg.MaxRecord < 1 || cfg.MaxRecord > maxPeek/2 || cfg.Batch < 1 || cfg.Batch > maxPeek/2:
 		return c.Errorf("max_record and batch must lie between 1 and %d", maxPeek/2)
+	}
+	var err error
+	if cfg.dialect, err = decode.NewDialect(cfg.Delimiter, cfg.Zone); err != nil {
+		return c.Errorf("%v", err)
 	}
 	return nil
 }

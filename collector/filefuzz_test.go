@@ -37,20 +37,27 @@ func FuzzFile(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add([]byte(two))
-	f.Add([]byte("[" + strings.ReplaceAll(two, "\n", ", ") + "]"))
-	f.Add([]byte("{\n \"a\": 1\n}\n{\n}\n"))
-	f.Add(packed.Bytes())
-	f.Add(packed.Bytes()[:packed.Len()/2])
-	f.Add(zs.EncodeAll([]byte(two), nil))
-	f.Add([]byte("(\xb5/\xfd\x04020\x050")) // one byte, very often
-	f.Add(bytes.Repeat([]byte("x"), 3000))
-	f.Add([]byte("[{" + strings.Repeat("[", 3000)))
+	f.Add([]byte(two), false)
+	f.Add([]byte("["+strings.ReplaceAll(two, "\n", ", ")+"]"), false)
+	f.Add([]byte("{\n \"a\": 1\n}\n{\n}\n"), false)
+	f.Add(packed.Bytes(), false)
+	f.Add(packed.Bytes()[:packed.Len()/2], false)
+	f.Add(zs.EncodeAll([]byte(two), nil), false)
+	f.Add([]byte("(\xb5/\xfd\x04020\x050"), false) // one byte, very often
+	f.Add(bytes.Repeat([]byte("x"), 3000), false)
+	f.Add([]byte("[{"+strings.Repeat("[", 3000)), false)
+	f.Add([]byte("time,user\n1,\"a\nb\"\n2,\"c\n3,d\n"), true)
+	f.Add([]byte("\xef\xbb\xbfsep=;\r\nid;time\r\n1;"+strings.Repeat("x", 3000)+"\r\n2;3\r\n"), true)
+	f.Add([]byte("time\n"+strings.Repeat("1\n", 900)), true)
 	set, err := decode.Open("")
 	if err != nil {
 		f.Fatal(err)
 	}
 	m, err := set.Mapping("audit")
+	if err != nil {
+		f.Fatal(err)
+	}
+	rows, err := set.Mapping("csv")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -61,7 +68,11 @@ func FuzzFile(f *testing.F) {
 		cfg: fileConfig{Mode: "once", Format: "auto", Tenant: "acme", Backfill: &backfill, Batch: 512, MaxRecord: 1024},
 		log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry()), now: time.Now,
 	}
-	f.Fuzz(func(t *testing.T, content []byte) {
+	f.Fuzz(func(t *testing.T, content []byte, table bool) {
+		m := m
+		if s.cfg.Format = "auto"; table {
+			s.cfg.Format, s.mapping, m = formatCSV, rows, rows
+		}
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -89,9 +100,12 @@ func FuzzFile(f *testing.F) {
 			if _, err := s.take(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
-			if r.finished {
+			if r.finished || r.unfit != nil {
 				break
 			}
+		}
+		if r.unfit != nil { // no table
+			return
 		}
 		if !r.finished {
 			t.Fatalf("no end after %d of %d bytes", r.at.Offset, len(content))

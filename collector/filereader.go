@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/agentrail/agentrail/collector/decode"
 )
 
 const (
@@ -37,6 +39,8 @@ type reading struct {
 	since       time.Time // when it first looked so, while at is nil
 	tail        []byte    // up to tailBytes before the place
 	packed      *unpacker
+	table       *decode.Head // of a table, once it is known
+	unfit       error        // why it cannot be read as one
 }
 
 func openReading(path string) (*reading, error) {

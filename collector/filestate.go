@@ -30,9 +30,10 @@ type place struct {
 	Path     string `json:"path"`
 	Format   string `json:"format,omitempty"` // ndjson or json, once it is known
 	Offset   int64  `json:"offset"`
-	Line     int    `json:"line"` // line feeds before Offset
-	Sum      uint32 `json:"sum"`  // CRC32C of the bytes before Offset
-	Tail     string `json:"tail"` // hash of the last TailLen bytes before Offset
+	Table    []byte `json:"table,omitempty"` // head of a table, once it was taken
+	Line     int    `json:"line"`            // line feeds before Offset
+	Sum      uint32 `json:"sum"`             // CRC32C of the bytes before Offset
+	Tail     string `json:"tail"`            // hash of the last TailLen bytes before Offset
 	TailLen  int    `json:"tail_len"`
 	Head     []byte `json:"head"`               // the first bytes of the file
 	Skipping bool   `json:"skipping,omitempty"` // Offset is inside a line that is too long

@@ -48,6 +48,9 @@ func (c *chunk) place(start uint32) int64 {
 // take takes one batch of the file and reports whether there was something. The
 // error is one of storing; faults of the file are logged or parked.
 func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
+	if r.refused() {
+		return false, nil
+	}
 	last := s.cfg.Mode == "once" || r.abandoned(s.now(), time.Duration(s.cfg.CloseAfter))
 	if r.at == nil && !s.begin(r, last) {
 		return false, nil
@@ -76,6 +79,9 @@ func (s *file) take(ctx context.Context, r *reading) (took bool, err error) {
 		}
 		whole := end && (last || r.packed != nil)
 		c, more := s.cut(r, data, whole)
+		if r.unfit != nil {
+			return false, s.refuseTable(ctx, r, data)
+		}
 		if c.used > 0 {
 			return true, s.store(ctx, r, c)
 		}
@@ -127,6 +133,8 @@ func (s *file) cut(r *reading, data []byte, end bool) (c chunk, more bool) {
 		if c.used == 0 {
 			c.used, c.long = len(data), true
 		}
+	case r.at.Format == formatCSV:
+		c, more = s.cutRows(r, c, data, end)
 	case r.at.Format == "json":
 		c, more = cutValues(c, data, end)
 	default:
@@ -229,7 +237,10 @@ func (s *file) store(ctx context.Context, r *reading, c chunk) error {
 
 func (s *file) storeBody(ctx context.Context, r *reading, c chunk) error {
 	b := newBatch(s.cfg.Tenant, s.name, s.cfg.Log, typeNDJSON, s.now(), c.body)
-	if c.starts != nil {
+	switch {
+	case r.at.Format == formatCSV:
+		b.ContentType = s.cfg.dialect.ContentType()
+	case c.starts != nil:
 		b.ContentType = typeJSON
 	}
 	if *s.cfg.Backfill {
@@ -242,6 +253,9 @@ func (s *file) storeBody(ctx context.Context, r *reading, c chunk) error {
 		Position:    func(start uint32) string { return id + ":" + strconv.FormatInt(c.place(start), 10) },
 	})
 	b.ID = s.batchID(r, c)
+	if len(b.Records) == 0 && r.at.Format == formatCSV {
+		return nil // empty rows
+	}
 	if len(b.Records) == 0 {
 		return s.parkPlace(ctx, r, c, "unreadable", fmt.Sprintf("no record could be read: %v", err))
 	}

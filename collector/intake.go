@@ -25,6 +25,9 @@ type httpConfig struct {
 	// Mapping names the mapping that reads the records: a shipped one or one
 	// of your own. Default: the kind.
 	Mapping string `yaml:"mapping"`
+	// CSVMapping names the mapping that reads requests of Content-Type text/csv
+	// (a header row, then a record a row). Default: csv.
+	CSVMapping string `yaml:"csv_mapping"`
 	// Log names the log within the source, as part of the identity of its
 	// records. Default: none.
 	Log string `yaml:"log"`
@@ -63,6 +66,7 @@ type intake struct {
 	name     string
 	cfg      httpConfig
 	read     readFunc
+	mappings *decode.Set
 	append   AppendFunc
 	log      *slog.Logger
 	metrics  *metrics
@@ -75,7 +79,7 @@ type intake struct {
 // newIntake returns a source of the kind that c describes.
 func newIntake(c plug.Config, d Deps) (*intake, error) {
 	cfg := httpConfig{
-		Path: "/v1/" + c.Kind, Mapping: c.Kind, MaxBody: 32 << 20, MaxRecord: 1 << 20, MaxRecords: 100_000, MaxRejected: 64 << 20,
+		Path: "/v1/" + c.Kind, Mapping: c.Kind, CSVMapping: "csv", MaxBody: 32 << 20, MaxRecord: 1 << 20, MaxRecords: 100_000, MaxRejected: 64 << 20,
 	}
 	if err := c.Decode(&cfg); err != nil {
 		return nil, err
@@ -90,8 +94,11 @@ func newIntake(c plug.Config, d Deps) (*intake, error) {
 	if err != nil {
 		return nil, c.Errorf("%v", err)
 	}
+	if _, err := d.Decode.Mapping(cfg.CSVMapping); err != nil {
+		return nil, c.Errorf("csv_mapping: %v", err)
+	}
 	return &intake{
-		name: c.Name, cfg: cfg, read: m.Read, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
+		name: c.Name, cfg: cfg, read: m.Read, mappings: d.Decode, append: d.Append, log: d.Log, metrics: newMetrics(d.Reg), now: d.Now,
 		inFlight: budget{max: int64(cfg.MaxInFlight)},
 		records:  rates{perSecond: float64(cfg.MaxRecordsPerSecond), burst: float64(cfg.MaxRecordsPerSecond)},
 		rejects:  rates{perSecond: float64(cfg.MaxRejected) / 3600, burst: float64(cfg.MaxRejected)},
@@ -165,7 +172,7 @@ func (s *intake) take(w http.ResponseWriter, r *http.Request) (*answer, *problem
 	if req.backfill {
 		b.Flags |= schemas.BatchBackfill
 	}
-	rejects, readErr := s.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords})
+	rejects, readErr := req.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords, Position: req.position})
 	if n := len(rejects); n > 0 && rejects[n-1].Code == decode.CodeTooManyRecords {
 		return nil, &problem.Details{
 			Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
@@ -195,6 +202,8 @@ type request struct {
 	media    string // of the batch
 	coding   string
 	backfill bool
+	read     readFunc
+	position func(start uint32) string // nil: not said
 }
 
 // admit checks all that can be checked before the body is read.
@@ -211,7 +220,14 @@ func (s *intake) admit(w http.ResponseWriter, r *http.Request) (req request, fau
 		}
 	}
 	req.tenant = p.Tenant
-	if req.media, ok = mediaType(r.Header.Get("Content-Type")); !ok {
+	media, table, err := tableType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return req, &problem.Details{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Detail: err.Error()}
+	}
+	if req.media, ok = media, table; !table {
+		req.media, ok = mediaType(r.Header.Get("Content-Type"))
+	}
+	if !ok {
 		w.Header().Set("Accept", acceptedCT)
 		return req, &problem.Details{
 			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
@@ -224,6 +240,12 @@ func (s *intake) admit(w http.ResponseWriter, r *http.Request) (req request, fau
 			Status: http.StatusUnsupportedMediaType, Code: "unsupported_encoding",
 			Detail: fmt.Sprintf("Content-Encoding %q is not taken; send one of %s", r.Header.Values("Content-Encoding"), acceptedCE),
 		}
+	}
+	if req.read, fault = s.reader(r, table); fault != nil {
+		return req, fault
+	}
+	if req.position, fault = position(r); fault != nil {
+		return req, fault
 	}
 	if req.backfill, fault = s.backfill(r); fault != nil {
 		return req, fault

@@ -17,7 +17,7 @@ type Header struct {
 	Log    string // log name or topic within the source; part of the identity of events
 	Class  Class
 
-	Decoder        string // which decoder reads Body: json, agentrail, otlp
+	Decoder        string // which decoder reads Body: json, csv, agentrail, otlp
 	DecoderVersion uint16
 	Mapping        Digest // of the mapping used at Append; kept content-addressed in the data folder
 	ContentType    string // of Body: application/x-ndjson, application/json, ...

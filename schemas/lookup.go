@@ -40,7 +40,7 @@ func (e *Event) Lookup(path string) (Value, bool) {
 		v := get(e)
 		return v, v.Kind != ValueNone
 	}
-	if e.Flags&(FlagSealed|FlagRejected) != 0 {
+	if e.RawText || e.Flags&(FlagSealed|FlagRejected) != 0 {
 		return Value{}, false
 	}
 	return rawValue(e.Raw, path)

@@ -64,6 +64,10 @@ func (r *redactor) apply(ev *schemas.Event) {
 		paths = slices.Concat(paths, deadLetterContent)
 	}
 	if len(paths) > 0 && len(ev.Raw) > 0 {
+		if ev.RawText {
+			ev.Raw = nil // columns are not told by the row
+			return
+		}
 		ev.Raw = digestPaths(ev.Raw, paths)
 	}
 }

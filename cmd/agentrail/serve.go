@@ -176,7 +176,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		return err
 	}
 
-	again := &resender{}
+	again := &resender{j: j}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
 		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
 			fw, ok := forwarders[name]

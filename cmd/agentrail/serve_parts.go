@@ -162,24 +162,34 @@ func (o owner) health(tenant string) sinks.HealthFunc {
 // lookup reads one event again, decoded, from the journal.
 func lookup(j journal.Journal) func(context.Context, uint16, uint64, uint32) (*schemas.Event, error) {
 	return func(ctx context.Context, shard uint16, offset uint64, index uint32) (*schemas.Event, error) {
-		cur, err := j.Open(ctx, "", int(shard), journal.FromOffset(offset))
+		b, err := batchOf(ctx, j, shard, offset, index)
 		if err != nil {
 			return nil, err
-		}
-		defer cur.Close()
-		b, err := cur.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if b.Gap != nil || b.Offset != offset || int(index) >= len(b.Events) {
-			return nil, fmt.Errorf("record %d/%d/%d is not in the journal any more", shard, offset, index)
 		}
 		return &b.Events[index], nil
 	}
 }
 
+// batchOf reads the batch of one record.
+func batchOf(ctx context.Context, j journal.Journal, shard uint16, offset uint64, index uint32) (*schemas.Batch, error) {
+	cur, err := j.Open(ctx, "", int(shard), journal.FromOffset(offset))
+	if err != nil {
+		return nil, err
+	}
+	defer cur.Close()
+	b, err := cur.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if b.Gap != nil || b.Offset != offset || int(index) >= len(b.Events) {
+		return nil, fmt.Errorf("record %d/%d/%d is not in the journal any more", shard, offset, index)
+	}
+	return b, nil
+}
+
 // resender gives a source's dead letter to the source once more.
 type resender struct {
+	j       journal.Journal
 	mu      sync.Mutex
 	sources map[string]collector.Source
 }
@@ -200,6 +210,19 @@ func (r *resender) reappend(ctx context.Context, l schemas.DeadLetter, raw []byt
 	again, ok := s.(collector.Rereader)
 	if !ok {
 		return fmt.Errorf("source %s is not in the config; bring it back or drop the letter", l.Consumer)
+	}
+	if table, ok := s.(collector.TableRereader); ok {
+		b, err := batchOf(ctx, r.j, l.Shard, l.Offset, l.Index)
+		if err != nil {
+			return err
+		}
+		if b.Decoder == decode.CSV { // a row is nothing without its header
+			alone, err := decode.Alone(b, int(l.Index))
+			if err != nil {
+				return err
+			}
+			return table.RereadTable(ctx, b, alone)
+		}
 	}
 	return again.Reread(ctx, l.Tenant, bytes.Clone(raw))
 }

@@ -96,6 +96,12 @@ type program struct {
 	statuses []statusRange
 	paths    *routes
 	tools    []toolRule
+
+	names     []string            // path of each slot
+	columns   map[string][]uint16 // slots by folded name, for tables
+	layouts   []string            // of times in tables
+	zone      string              // of times in tables that name none
+	tableOnly bool
 }
 
 // kind is a known kind of event. Its name is shared by all events of the kind.
@@ -132,6 +138,7 @@ func compile(f *file, used []*file) (*program, error) {
 		c.fault("identity %q: it is source or content", f.Identity)
 	}
 	c.finish()
+	c.columns(f)
 	trie, err := jsonscan.Compile(c.paths)
 	if err != nil {
 		c.errs = append(c.errs, err)

@@ -110,7 +110,7 @@ func (s *Set) Decode(b *schemas.Batch) error {
 	if len(b.Records) == 0 {
 		return nil
 	}
-	if b.Decoder != JSON && b.Decoder != Self {
+	if b.Decoder != JSON && b.Decoder != Self && b.Decoder != CSV {
 		return fmt.Errorf("decode batch %d: unknown decoder %q", b.Offset, b.Decoder)
 	}
 	if b.DecoderVersion != version {

@@ -17,6 +17,7 @@ import (
 type file struct {
 	Version  int      `yaml:"version"`
 	Name     string   `yaml:"name"`
+	Format   string   `yaml:"format"`
 	Uses     []string `yaml:"uses"`
 	Roots    []string `yaml:"roots"`
 	Identity string   `yaml:"identity"`
@@ -75,6 +76,8 @@ type field struct {
 	As     string   `yaml:"as"`
 	Unit   string   `yaml:"unit"`
 	When   []string `yaml:"when"`
+	Layout []string `yaml:"layout"` // of time, in tables
+	Zone   string   `yaml:"zone"`   // of time, in tables
 }
 
 // UnmarshalYAML takes the long form, and a list of paths as the short one.

@@ -83,17 +83,25 @@ func (m *Mapping) Read(b *schemas.Batch, lim Limits) ([]Reject, error) {
 	if m.prog.kindLog {
 		b.Decoder = Self
 	}
+	if m.prog.tableOnly || isTable(b.ContentType) {
+		return m.readTable(c)
+	}
 	n := min(bytes.Count(b.Body, []byte{'\n'})+1, len(b.Body)/64+1, c.lim.Records)
 	b.Records, b.Events = make([]schemas.Record, 0, n), make([]schemas.Event, 0, n)
 	c.cut()
+	return c.rejects, c.nothing("the body is empty")
+}
+
+// nothing returns ErrNothing if no record could be read.
+func (c *cutter) nothing(empty string) error {
 	switch {
-	case len(b.Records) == 0:
-		return nil, fmt.Errorf("%w: the body is empty", ErrNothing)
-	case len(c.rejects) == len(b.Records):
+	case len(c.b.Records) == 0:
+		return fmt.Errorf("%w: %s", ErrNothing, empty)
+	case len(c.rejects) == len(c.b.Records):
 		first := c.rejects[0]
-		return c.rejects, fmt.Errorf("%w: line %d: %s", ErrNothing, first.Line, first.Reason)
+		return fmt.Errorf("%w: line %d: %s", ErrNothing, first.Line, first.Reason)
 	}
-	return c.rejects, nil
+	return nil
 }
 
 func (m *Mapping) release(r *reader) {
@@ -106,6 +114,9 @@ func (m *Mapping) again(b *schemas.Batch) error {
 	r := m.pool.Get().(*reader)
 	defer m.release(r)
 	r.b = b
+	if b.Decoder == CSV {
+		return m.tableAgain(r, b)
+	}
 	events := make([]schemas.Event, len(b.Records))
 	for i := range b.Records {
 		rec, ev := &b.Records[i], &events[i]
@@ -153,13 +164,16 @@ func grow(b *schemas.Batch) *schemas.Event {
 }
 
 // accept adds the record that the scan has just read.
-func (c *cutter) accept(start, end int) {
+func (c *cutter) accept(start, end int) { c.take(c.b.Body, start, end) }
+
+// take adds a record whose values were found in data.
+func (c *cutter) take(data []byte, start, end int) {
 	b := c.b
 	raw := b.Body[start:end:end]
 	ev := grow(b)
 	base(ev, b, len(b.Records))
-	ev.Raw, ev.Digest = raw, sha256.Sum256(raw)
-	c.fill(ev, b.Body)
+	ev.Raw, ev.Digest, ev.RawText = raw, sha256.Sum256(raw), b.Decoder == CSV
+	c.fill(ev, data)
 	flags, at := c.got, &ev.Time
 	switch c.when {
 	case unusable:
@@ -185,7 +199,7 @@ func (c *cutter) reject(start, end int, code, reason string) {
 	raw := b.Body[start:end:end]
 	ev := grow(b)
 	base(ev, b, len(b.Records))
-	ev.Raw, ev.Digest, ev.Flags = raw, sha256.Sum256(raw), schemas.FlagRejected
+	ev.Raw, ev.Digest, ev.Flags, ev.RawText = raw, sha256.Sum256(raw), schemas.FlagRejected, b.Decoder == CSV
 	ev.ID = c.identity(ev, nil, uint32(start))
 	rec := schemas.Record{Start: uint32(start), Length: uint32(end - start), Flags: ev.Flags, ID: ev.ID, Digest: ev.Digest}
 	c.rejects = append(c.rejects, Reject{

@@ -28,7 +28,11 @@ func Native(dst []byte, ev *schemas.Event) []byte {
 		dst = append(dst, ev.Class.String()...)
 	}
 	dst = append(dst, `":`...)
-	dst = appendRaw(dst, ev.Raw)
+	if ev.RawText {
+		dst = String(dst, string(ev.Raw))
+	} else {
+		dst = appendRaw(dst, ev.Raw)
+	}
 	return append(dst, '}')
 }
 
