@@ -323,7 +323,7 @@ func (e *Engine) flush(ctx context.Context) error {
 		if err != nil {
 			e.m.Skipped.WithLabelValues("unwritable").Inc()
 			e.log.Error("alerts cannot be written", "tenant", e.outbox[0].tenant, "error", err)
-		} else if err := e.append(ctx, b); err != nil {
+		} else if err := e.append(ctx, &e.outbox[0], b); err != nil {
 			return err
 		}
 		e.outbox = e.outbox[1:]
@@ -332,24 +332,21 @@ func (e *Engine) flush(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) unpack(p *parcel) (func() (*schemas.Batch, error), error) {
-	build := func() (*schemas.Batch, error) {
-		docs := make([]any, len(p.alerts))
-		for i := range p.alerts {
-			docs[i] = &p.alerts[i]
-		}
-		b, err := e.o.Own(p.tenant, schemas.ClassAlert, "alert", p.received, docs...)
-		if err != nil {
-			return nil, fmt.Errorf("build batch of %d alerts: %w", len(docs), err)
-		}
-		b.Header.ID = p.id
-		if p.backfill {
-			b.Header.Flags |= schemas.BatchBackfill
-		}
-		return b, nil
+// unpack builds the parcel's batch.
+func (e *Engine) unpack(p *parcel) (*schemas.Batch, error) {
+	docs := make([]any, len(p.alerts))
+	for i := range p.alerts {
+		docs[i] = &p.alerts[i]
 	}
-	_, err := build()
-	return build, err
+	b, err := e.o.Own(p.tenant, schemas.ClassAlert, "alert", p.received, docs...)
+	if err != nil {
+		return nil, fmt.Errorf("build batch of %d alerts: %w", len(docs), err)
+	}
+	b.Header.ID = p.id
+	if p.backfill {
+		b.Header.Flags |= schemas.BatchBackfill
+	}
+	return b, nil
 }
 
 const (
@@ -357,16 +354,21 @@ const (
 	mostBackoff  = 5 * time.Second
 )
 
-// append builds the batch anew for each try, since a try takes it over.
-func (e *Engine) append(ctx context.Context, build func() (*schemas.Batch, error)) error {
+// append appends the parcel, of which b was built. A try takes its batch over,
+// so each further one builds it anew.
+func (e *Engine) append(ctx context.Context, p *parcel, b *schemas.Batch) error {
 	for wait := firstBackoff; ; wait = min(2*wait, mostBackoff) {
-		b, err := build()
+		var err error
+		if b == nil {
+			b, err = e.unpack(p)
+		}
 		if err == nil {
 			_, err = e.o.Append(ctx, b)
 		}
 		if err == nil {
 			return nil
 		}
+		b = nil
 		if ctx.Err() != nil {
 			return fmt.Errorf("append alerts: %w", err)
 		}
