@@ -63,7 +63,8 @@ type Engine struct {
 	book      *book
 	lanes     [2]lane // live, history
 
-	snapshotSize int // of the last snapshot, with room to grow
+	snapshotSize int  // of the last snapshot, with room to grow
+	warmed       byte // keeps the loads ahead of use alive
 
 	current decision // of the event that is being offered
 	outbox  []parcel // decided but not appended yet
@@ -214,6 +215,7 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 	if c.set {
 		limit = c.watermark(e.clocks.now) - lateness
 	}
+	e.warm(b.Events)
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if !ev.Accepted() || ev.Class != schemas.ClassActivity {
@@ -246,6 +248,25 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 	}
 	e.m.Observed.WithLabelValues(l.name).Add(float64(seen))
 	e.m.Late.WithLabelValues(l.name).Add(float64(late))
+}
+
+// warm touches the ids that tables will be asked for, so that the processor
+// fetches them all at once instead of one after the other.
+func (e *Engine) warm(evs []schemas.Event) {
+	var x byte
+	for i := range evs {
+		ev := &evs[i]
+		if ev.Actor != "" {
+			x ^= ev.Actor[0]
+		}
+		if ev.Agent != "" {
+			x ^= ev.Agent[0]
+		}
+		if ev.Tool != "" {
+			x ^= ev.Tool[0]
+		}
+	}
+	e.warmed ^= x
 }
 
 // offer lets a detector see one event. If it panics it misses that event,
