@@ -10,8 +10,8 @@ import (
 var seeds = [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64() | 1}
 
 // hashString hashes s on top of h. Ids are short: the 16 bytes of most of them
-// take one multiplication, where the hash of a map of keys with two parts takes
-// two rounds of AES.
+// take two multiplications, where a map whose keys have two parts hashes each
+// part with AES.
 func hashString(h uint64, s string) uint64 {
 	h = (h + uint64(len(s))<<32) * seeds[2]
 	for len(s) > 16 {

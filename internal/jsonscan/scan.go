@@ -1,9 +1,10 @@
-// Package jsonscan reads JSON in one pass without allocating: it validates
-// strictly after RFC 8259, finds the values at wanted paths and notices what
-// makes two readers disagree about a document (duplicate keys, keys that
-// differ only in case, invalid UTF-8, lone surrogates, control characters,
-// numbers that fit nowhere). Keys match without regard to the case of ASCII
-// letters. Nothing is converted: a found value is a range of the input.
+// Package jsonscan reads JSON in one pass without allocating for values that
+// look like those before: it validates strictly after RFC 8259, finds the values
+// at wanted paths and notices what makes two readers disagree about a document
+// (duplicate keys, keys that differ only in case, invalid UTF-8, lone
+// surrogates, control characters, numbers that fit nowhere). Keys match without
+// regard to the case of ASCII letters. Nothing is converted: a found value is a
+// range of the input.
 package jsonscan
 
 import (

@@ -85,7 +85,8 @@ func TestExpectedKeys(t *testing.T) {
 	}
 }
 
-// A sender of keys that never come again must not grow a scanner.
+// A scanner that is full of keys that never came again forgets them, and learns
+// what comes then.
 func TestStrangeKeysAreForgotten(t *testing.T) {
 	trie := compiled(t)
 	var s jsonscan.Scanner
