@@ -35,6 +35,14 @@ type episodeKey struct {
 	backfill               bool
 }
 
+func (k episodeKey) hash() uint64 {
+	h := hashString(hashString(hashString(hashString(0, k.tenant), k.rule), k.kind), k.id)
+	if k.backfill {
+		return ^h
+	}
+	return h
+}
+
 // decision is what the book has to know about the moment of a raise.
 type decision struct {
 	clock *clock

@@ -57,6 +57,14 @@ type burstKey struct {
 	id         string
 }
 
+func (k burstKey) hash() uint64 {
+	h := uint64(k.scope)<<16 | uint64(k.kind)<<8
+	if k.background {
+		h++
+	}
+	return hashString(h, k.id)
+}
+
 // subject is what is kept per key, some 500 bytes.
 type subject struct {
 	window

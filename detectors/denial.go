@@ -104,6 +104,10 @@ type denialKey struct {
 	id     string
 }
 
+func (k denialKey) hash() uint64 {
+	return hashString(uint64(k.scope)<<16|uint64(k.kind)<<8|uint64(k.reason), k.id)
+}
+
 const ofTenant = uint8(subjectKinds)
 
 // tenantShares are the counts of a tenant's other refusals, by kind.

@@ -63,7 +63,8 @@ type Engine struct {
 	book      *book
 	lanes     [2]lane // live, history
 
-	snapshotSize int // of the last snapshot, with room to grow
+	snapshotSize int  // of the last snapshot, with room to grow
+	warmed       byte // keeps the loads ahead of use alive
 
 	current decision // of the event that is being offered
 	outbox  []parcel // decided but not appended yet
@@ -214,6 +215,7 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 	if c.set {
 		limit = c.watermark(e.clocks.now) - lateness
 	}
+	e.warm(b.Events)
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if !ev.Accepted() || ev.Class != schemas.ClassActivity {
@@ -246,6 +248,25 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 	}
 	e.m.Observed.WithLabelValues(l.name).Add(float64(seen))
 	e.m.Late.WithLabelValues(l.name).Add(float64(late))
+}
+
+// warm touches the ids that tables will be asked for, so that the processor
+// fetches them all at once instead of one after the other.
+func (e *Engine) warm(evs []schemas.Event) {
+	var x byte
+	for i := range evs {
+		ev := &evs[i]
+		if ev.Actor != "" {
+			x ^= ev.Actor[0]
+		}
+		if ev.Agent != "" {
+			x ^= ev.Agent[0]
+		}
+		if ev.Tool != "" {
+			x ^= ev.Tool[0]
+		}
+	}
+	e.warmed ^= x
 }
 
 // offer lets a detector see one event. If it panics it misses that event,
@@ -323,7 +344,7 @@ func (e *Engine) flush(ctx context.Context) error {
 		if err != nil {
 			e.m.Skipped.WithLabelValues("unwritable").Inc()
 			e.log.Error("alerts cannot be written", "tenant", e.outbox[0].tenant, "error", err)
-		} else if err := e.append(ctx, b); err != nil {
+		} else if err := e.append(ctx, &e.outbox[0], b); err != nil {
 			return err
 		}
 		e.outbox = e.outbox[1:]
@@ -332,24 +353,21 @@ func (e *Engine) flush(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) unpack(p *parcel) (func() (*schemas.Batch, error), error) {
-	build := func() (*schemas.Batch, error) {
-		docs := make([]any, len(p.alerts))
-		for i := range p.alerts {
-			docs[i] = &p.alerts[i]
-		}
-		b, err := e.o.Own(p.tenant, schemas.ClassAlert, "alert", p.received, docs...)
-		if err != nil {
-			return nil, fmt.Errorf("build batch of %d alerts: %w", len(docs), err)
-		}
-		b.Header.ID = p.id
-		if p.backfill {
-			b.Header.Flags |= schemas.BatchBackfill
-		}
-		return b, nil
+// unpack builds the parcel's batch.
+func (e *Engine) unpack(p *parcel) (*schemas.Batch, error) {
+	docs := make([]any, len(p.alerts))
+	for i := range p.alerts {
+		docs[i] = &p.alerts[i]
 	}
-	_, err := build()
-	return build, err
+	b, err := e.o.Own(p.tenant, schemas.ClassAlert, "alert", p.received, docs...)
+	if err != nil {
+		return nil, fmt.Errorf("build batch of %d alerts: %w", len(docs), err)
+	}
+	b.Header.ID = p.id
+	if p.backfill {
+		b.Header.Flags |= schemas.BatchBackfill
+	}
+	return b, nil
 }
 
 const (
@@ -357,16 +375,21 @@ const (
 	mostBackoff  = 5 * time.Second
 )
 
-// append builds the batch anew for each try, since a try takes it over.
-func (e *Engine) append(ctx context.Context, build func() (*schemas.Batch, error)) error {
+// append appends the parcel, of which b was built. A try takes its batch over,
+// so each further one builds it anew.
+func (e *Engine) append(ctx context.Context, p *parcel, b *schemas.Batch) error {
 	for wait := firstBackoff; ; wait = min(2*wait, mostBackoff) {
-		b, err := build()
+		var err error
+		if b == nil {
+			b, err = e.unpack(p)
+		}
 		if err == nil {
 			_, err = e.o.Append(ctx, b)
 		}
 		if err == nil {
 			return nil
 		}
+		b = nil
 		if ctx.Err() != nil {
 			return fmt.Errorf("append alerts: %w", err)
 		}

@@ -13,6 +13,8 @@ func clone(s string) string { return strings.Clone(s) }
 // thing names something of a tenant.
 type thing struct{ tenant, id string }
 
+func (k thing) hash() uint64 { return hashString(hashString(0, k.tenant), k.id) }
+
 // maxOwners caps the owners remembered per agent.
 const maxOwners = 16
 

@@ -13,6 +13,10 @@ const transitionFold schemas.Transition = "fold"
 // entityKey names what an alert of a detector is about.
 type entityKey struct{ tenant, rule, kind, id string }
 
+func (k entityKey) hash() uint64 {
+	return hashString(hashString(hashString(hashString(0, k.tenant), k.rule), k.kind), k.id)
+}
+
 // ongoing is an alert that a detector has raised and keeps an eye on, so that
 // it raises again when the matter grows and not at every event.
 type ongoing struct {

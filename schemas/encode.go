@@ -137,12 +137,13 @@ const (
 // string. Invalid UTF-8 becomes U+FFFD.
 func AppendEscaped(dst []byte, s string) []byte {
 	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	if plain(b) {
+		return append(dst, b...)
+	}
 	from, i := 0, 0
 	for i < len(b) {
 		if i+8 <= len(b) {
-			w := binary.LittleEndian.Uint64(b[i:])
-			q, l := w^('"'*ones), w^('\\'*ones)
-			m := ((q-ones)&^q | (l-ones)&^l | (w-' '*ones)&^w | w) & tops
+			m := special(binary.LittleEndian.Uint64(b[i:]))
 			if m == 0 {
 				i += 8
 				continue
@@ -173,6 +174,32 @@ func AppendEscaped(dst []byte, s string) []byte {
 	return append(dst, b[from:]...)
 }
 
+// plain reports whether all bytes stand for themselves. The last bytes are
+// looked at together with those before them; the shortest texts are left to the
+// caller.
+func plain(b []byte) bool {
+	le := binary.LittleEndian
+	switch n := len(b); {
+	case n >= 8:
+		m := special(le.Uint64(b[n-8:]))
+		for ; len(b) > 8; b = b[8:] {
+			m |= special(le.Uint64(b))
+		}
+		return m == 0
+	case n >= 4:
+		return special(uint64(le.Uint32(b))|uint64(le.Uint32(b[n-4:]))<<32) == 0
+	}
+	return false
+}
+
+// special has the top bit of each byte set that does not stand for itself: a
+// quote, a backslash, a control character or a byte beyond ASCII. Only the
+// lowest one is exact.
+func special(w uint64) uint64 {
+	q, l := w^('"'*ones), w^('\\'*ones)
+	return ((q-ones)&^q | (l-ones)&^l | (w-' '*ones)&^w | w) & tops
+}
+
 func appendEscape(dst []byte, c byte) []byte {
 	switch c {
 	case '"', '\\':
@@ -198,21 +225,25 @@ func AppendTime(dst []byte, ns int64) []byte {
 		days, rest = days-1, rest+86400
 	}
 	year, month, day := civil(days)
-	dst = append(dst, digit(year/1000), digit(year/100%10), digit(year/10%10), digit(year%10), '-')
-	dst = append(appendTwo(dst, month), '-')
-	dst = append(appendTwo(dst, day), 'T')
-	dst = append(appendTwo(dst, rest/3600), ':')
-	dst = append(appendTwo(dst, rest/60%60), ':')
-	dst = append(appendTwo(dst, rest%60), '.')
-	for div := int64(1e8); div > 0; div /= 10 {
-		dst = append(dst, digit(nano/div%10))
-	}
-	return append(dst, 'Z')
+	dst = append(dst, "0000-00-00T00:00:00.000000000Z"...)
+	t := dst[len(dst)-30:]
+	putTwo(t[0:], year/100)
+	putTwo(t[2:], year%100)
+	putTwo(t[5:], month)
+	putTwo(t[8:], day)
+	putTwo(t[11:], rest/3600)
+	putTwo(t[14:], rest/60%60)
+	putTwo(t[17:], rest%60)
+	putTwo(t[20:], nano/1e7)
+	putTwo(t[22:], nano/1e5%100)
+	putTwo(t[24:], nano/1e3%100)
+	putTwo(t[26:], nano/10%100)
+	t[28] = byte('0' + nano%10)
+	return dst
 }
 
-func digit(n int64) byte { return byte('0' + n) }
-
-func appendTwo(dst []byte, n int64) []byte { return append(dst, digit(n/10), digit(n%10)) }
+// putTwo writes two digits.
+func putTwo(t []byte, n int64) { t[0], t[1] = byte('0'+n/10), byte('0'+n%10) }
 
 // civil returns the date of a day counted from 1970-01-01, in the Gregorian
 // calendar, counting years from March on so that the leap day is a year's last.

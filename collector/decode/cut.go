@@ -18,6 +18,8 @@ type cutter struct {
 	rejects []Reject
 	same    map[schemas.Digest]uint32 // identical records without an id, counted
 	named   []byte                    // what an id is the hash of
+	how     byte                      // named begins with what these have in common
+	common  int                       // bytes of that
 
 	line    int // of the byte lined, from 1
 	lined   int

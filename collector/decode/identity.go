@@ -27,9 +27,8 @@ func (c *cutter) identity(ev *schemas.Event, at *int64, start uint32) schemas.ID
 		c.begin(bySource)
 		c.part(log)
 		if at != nil {
-			var t [8]byte
-			binary.BigEndian.PutUint64(t[:], uint64(*at))
-			c.part(string(t[:]))
+			c.named = binary.BigEndian.AppendUint32(c.named, 8)
+			c.named = binary.BigEndian.AppendUint64(c.named, uint64(*at))
 		} else {
 			c.part("")
 		}
@@ -51,11 +50,18 @@ func (c *cutter) identity(ev *schemas.Event, at *int64, start uint32) schemas.ID
 	return schemas.ID(sum[:16])
 }
 
+// begin starts with what all names of a body that are made that way have in
+// common. It stays where it is while the way is the same.
 func (c *cutter) begin(how byte) {
+	if c.how == how {
+		c.named = c.named[:c.common]
+		return
+	}
 	c.named = append(c.named[:0], "agentrail/event/"...)
 	c.named = append(c.named, how)
 	c.part(c.b.Tenant)
 	c.part(c.b.Source)
+	c.how, c.common = how, len(c.named)
 }
 
 func (c *cutter) part(s string) {

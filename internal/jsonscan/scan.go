@@ -1,9 +1,10 @@
-// Package jsonscan reads JSON in one pass without allocating: it validates
-// strictly after RFC 8259, finds the values at wanted paths and notices what
-// makes two readers disagree about a document (duplicate keys, keys that
-// differ only in case, invalid UTF-8, lone surrogates, control characters,
-// numbers that fit nowhere). Keys match without regard to the case of ASCII
-// letters. Nothing is converted: a found value is a range of the input.
+// Package jsonscan reads JSON in one pass without allocating for values that
+// look like those before: it validates strictly after RFC 8259, finds the values
+// at wanted paths and notices what makes two readers disagree about a document
+// (duplicate keys, keys that differ only in case, invalid UTF-8, lone
+// surrogates, control characters, numbers that fit nowhere). Keys match without
+// regard to the case of ASCII letters. Nothing is converted: a found value is a
+// range of the input.
 package jsonscan
 
 import (
@@ -86,6 +87,12 @@ type Scanner struct {
 	keys  int // keys that may still come
 	err   Error
 	seen  keyTable
+
+	trie    *Trie // that shape belongs to
+	shape   *shape
+	met     []met // of the objects that are open
+	learned int
+	strange int // keys that were not expected
 }
 
 // Scan reads the value that starts at data[i] (white space before it is
@@ -101,7 +108,7 @@ func (s *Scanner) Scan(t *Trie, data []byte, i int, lim Limits) (end int, err er
 		n = t.root
 	}
 	i = s.space(data, i)
-	if end = s.value(data, i, n, lim.Depth); end < 0 {
+	if end = s.value(data, i, n, s.start(t), lim.Depth); end < 0 {
 		e := s.err
 		return 0, &e
 	}
@@ -110,7 +117,7 @@ func (s *Scanner) Scan(t *Trie, data []byte, i int, lim Limits) (end int, err er
 
 // value reads the value at data[i]. All readers return the offset behind what
 // they read, or -1 after setting err.
-func (s *Scanner) value(data []byte, i int, n *node, depth int) int {
+func (s *Scanner) value(data []byte, i int, n *node, sh *shape, depth int) int {
 	if uint(i) >= uint(len(data)) {
 		return s.fail(data, i)
 	}
@@ -127,9 +134,9 @@ func (s *Scanner) value(data []byte, i int, n *node, depth int) int {
 		}
 		return i
 	case '{':
-		kind, i = Object, s.object(data, i+1, n, depth-1)
+		kind, i = Object, s.object(data, i+1, n, sh, depth-1)
 	case '[':
-		kind, i = Array, s.array(data, i+1, n, depth-1)
+		kind, i = Array, s.array(data, i+1, n, sh, depth-1)
 	case 't':
 		kind, i = True, s.literal(data, i, "true")
 	case 'f':
@@ -145,12 +152,13 @@ func (s *Scanner) value(data []byte, i int, n *node, depth int) int {
 	return i
 }
 
-// object reads the members behind an opening brace.
-func (s *Scanner) object(data []byte, i int, n *node, depth int) int {
+// object reads the members behind an opening brace. As long as the keys are
+// those that the shape expects, they are not entered into the table of keys.
+func (s *Scanner) object(data []byte, i int, n *node, sh *shape, depth int) int {
 	if depth < 0 {
 		return s.stop(TooDeep, i-1)
 	}
-	stamp := s.seen.object()
+	o := object{shape: sh, first: len(s.met), stamp: s.seen.object()}
 	i = s.space(data, i)
 	if uint(i) < uint(len(data)) && data[i] == '}' {
 		return i + 1
@@ -162,24 +170,23 @@ func (s *Scanner) object(data []byte, i int, n *node, depth int) int {
 		if s.keys--; s.keys < 0 {
 			return s.stop(TooManyKeys, i)
 		}
-		key, h, next := s.key(data, i+1)
-		if next < 0 {
+		var child *node
+		st := o.expect(data, i+1)
+		if st != nil {
+			s.met = append(s.met, met{uint32(i + 1), uint32(o.at - 1)})
+			i, child = i+1+len(st.key), st.child
+		} else if st, child, i = s.unexpected(data, i+1, n, &o); i < 0 {
 			return -1
 		}
-		s.Notes |= s.seen.add(stamp, h, key, data, i+1, next-1)
-		if i = next; uint(i) >= uint(len(data)) || data[i] != ':' {
+		if uint(i) >= uint(len(data)) || data[i] != ':' {
 			if i = s.space(data, i); uint(i) >= uint(len(data)) || data[i] != ':' {
 				return s.fail(data, i)
 			}
 		}
-		var child *node
-		if n != nil {
-			child = n.child(h, key)
-		}
 		if i++; uint(i) < uint(len(data)) && data[i] <= ' ' {
 			i = s.space(data, i)
 		}
-		if i = s.value(data, i, child, depth); i < 0 {
+		if i = s.value(data, i, child, s.below(st, data, i), depth); i < 0 {
 			return -1
 		}
 		if uint(i) < uint(len(data)) && data[i] == ',' {
@@ -195,6 +202,7 @@ func (s *Scanner) object(data []byte, i int, n *node, depth int) int {
 		}
 		switch data[i] {
 		case '}':
+			s.met = s.met[:o.first]
 			return i + 1
 		case ',':
 			i = s.space(data, i+1)
@@ -205,7 +213,7 @@ func (s *Scanner) object(data []byte, i int, n *node, depth int) int {
 }
 
 // array reads the elements behind an opening bracket.
-func (s *Scanner) array(data []byte, i int, n *node, depth int) int {
+func (s *Scanner) array(data []byte, i int, n *node, sh *shape, depth int) int {
 	if depth < 0 {
 		return s.stop(TooDeep, i-1)
 	}
@@ -217,8 +225,14 @@ func (s *Scanner) array(data []byte, i int, n *node, depth int) int {
 	if uint(i) < uint(len(data)) && data[i] == ']' {
 		return i + 1
 	}
+	if sh != nil {
+		if sh.elem == nil {
+			sh.elem = s.grow()
+		}
+		sh = sh.elem
+	}
 	for {
-		if i = s.value(data, i, elem, depth); i < 0 {
+		if i = s.value(data, i, elem, sh, depth); i < 0 {
 			return -1
 		}
 		i = s.space(data, i)

@@ -37,12 +37,17 @@ func Native(dst []byte, ev *schemas.Event) []byte {
 }
 
 // defuse escapes what misleads a reader in the JSON that begins at from. Plain
-// ASCII, which is nearly all, is only looked at, eight bytes at a time.
+// ASCII, which is nearly all, is only looked at, 32 bytes at a time.
 func defuse(dst []byte, from int) []byte {
-	const tops = 0x8080808080808080
 	i := from
+	for ; i+32 <= len(dst); i += 32 {
+		p := dst[i : i+32]
+		if above7e(p)|above7e(p[8:])|above7e(p[16:])|above7e(p[24:]) != 0 {
+			break
+		}
+	}
 	for ; i+8 <= len(dst); i += 8 {
-		if w := binary.LittleEndian.Uint64(dst[i:]); (w|(w+0x0101010101010101))&tops != 0 { // above 0x7e
+		if above7e(dst[i:]) != 0 {
 			break
 		}
 	}
@@ -51,6 +56,12 @@ func defuse(dst []byte, from int) []byte {
 	}
 	rest := slices.Clone(dst[i:])
 	return appendDefused(dst[:i], rest)
+}
+
+// above7e is not 0 if one of the first eight bytes is above 0x7e.
+func above7e(p []byte) uint64 {
+	w := binary.LittleEndian.Uint64(p)
+	return (w | (w + 0x0101010101010101)) & 0x8080808080808080
 }
 
 // appendRaw splices raw in if it is JSON. The checks make the splice safe: in
