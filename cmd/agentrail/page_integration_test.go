@@ -1,0 +1,5 @@
+//go:build integration
+
+package main
+
+import _ "github.com/chromedp/chromedp"
