@@ -17,31 +17,62 @@ const maxToken = 512
 // "Authorization: Bearer …" or "Authorization: Splunk …" and from nowhere else.
 // Require panics if no role is named.
 func (t *Tokens) Require(next http.Handler, roles ...Role) http.Handler {
+	return guard(t.identify, refuse, next, roles)
+}
+
+// Refusal is why a request is not let through.
+type Refusal struct {
+	Status int    // 401: not known who it is; 403: known, and may not
+	Code   string // stable machine-readable name
+	Detail string // for people
+	params string // of the WWW-Authenticate header
+}
+
+// guard is the one middleware: identify says who calls, refuse answers those
+// who may not.
+func guard(identify func(*http.Request) (*Principal, *Refusal), refuse func(http.ResponseWriter, *http.Request, Refusal), next http.Handler, roles []Role) http.Handler {
 	if len(roles) == 0 {
 		panic("BUG: auth.Require without a role lets nobody in")
 	}
 	missing := "needs the role " + join(roles)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, why := bearer(r)
-		if why != "" {
-			unauthorized(w, "", why)
-			return
+		p, no := identify(r)
+		if no == nil && !p.Has(roles...) {
+			no = &Refusal{Status: http.StatusForbidden, Code: "missing_role", params: `, error="insufficient_scope"`}
+			no.Detail = fmt.Sprintf("%s %s %s; principal %q has %s", r.Method, r.URL.Path, missing, p.Name, join(p.Roles))
 		}
-		p, ok := t.Principal(token)
-		if !ok {
-			unauthorized(w, `, error="invalid_token"`, "the token is unknown or has expired; make one with: agentrail token new")
-			return
-		}
-		if !p.Has(roles...) {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="agentrail", error="insufficient_scope"`)
-			problem.Write(w, problem.Details{
-				Status: http.StatusForbidden, Code: "missing_role",
-				Detail: fmt.Sprintf("%s %s %s; principal %q has %s", r.Method, r.URL.Path, missing, p.Name, join(p.Roles)),
-			})
+		if no != nil {
+			refuse(w, r, *no)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(WithPrincipal(r.Context(), p)))
 	})
+}
+
+// identify returns whose token the request carries.
+func (t *Tokens) identify(r *http.Request) (*Principal, *Refusal) {
+	token, why := bearer(r)
+	if why != "" {
+		return nil, unauthenticated(why, "")
+	}
+	p, ok := t.Principal(token)
+	if !ok {
+		return nil, unauthenticated("the token is unknown or has expired; make one with: agentrail token new", `, error="invalid_token"`)
+	}
+	return p, nil
+}
+
+func unauthenticated(detail, params string) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Code: "unauthenticated", Detail: detail, params: params}
+}
+
+// refuse answers with a problem.
+func refuse(w http.ResponseWriter, _ *http.Request, no Refusal) {
+	w.Header().Add("WWW-Authenticate", `Bearer realm="agentrail"`+no.params)
+	if no.Status == http.StatusUnauthorized {
+		w.Header().Add("WWW-Authenticate", `Splunk realm="agentrail"`)
+	}
+	problem.Write(w, problem.Details{Status: no.Status, Code: no.Code, Detail: no.Detail})
 }
 
 // bearer returns the token of the request, or why there is none.
@@ -62,12 +93,6 @@ func bearer(r *http.Request) (token, why string) {
 		return "", "the Authorization header holds no token of ours"
 	}
 	return token, ""
-}
-
-func unauthorized(w http.ResponseWriter, params, detail string) {
-	w.Header().Add("WWW-Authenticate", `Bearer realm="agentrail"`+params)
-	w.Header().Add("WWW-Authenticate", `Splunk realm="agentrail"`)
-	problem.Write(w, problem.Details{Status: http.StatusUnauthorized, Code: "unauthenticated", Detail: detail})
 }
 
 func join(roles []Role) string {

@@ -95,7 +95,12 @@ func (t *Tokens) Reload() error {
 // The table is keyed by SHA-256, so how long a lookup takes tells about the
 // hash of what was sent, from which no stored token can be worked out.
 func (t *Tokens) Principal(token string) (*Principal, bool) {
-	c, ok := (*t.table.Load())[sha256.Sum256([]byte(token))]
+	return t.holder(sha256.Sum256([]byte(token)))
+}
+
+// holder returns whose token has that hash.
+func (t *Tokens) holder(d digest) (*Principal, bool) {
+	c, ok := (*t.table.Load())[d]
 	if !ok || !c.expires.IsZero() && !time.Now().Before(c.expires) {
 		return nil, false
 	}

@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// cookieOf returns the secret of the request's session. Two cookies of the name
+// are none: one of them was planted.
+func cookieOf(r *http.Request) (string, bool) {
+	found := r.CookiesNamed(sessionName)
+	if len(found) != 1 || found[0].Value == "" || len(found[0].Value) > maxCookie {
+		return "", false
+	}
+	return found[0].Value, true
+}
+
+// setCookie gives or, with a negative age, takes the cookie. Behind a proxy
+// that ends TLS the header X-Forwarded-Proto makes it Secure; nobody gains by
+// forging that.
+func setCookie(w http.ResponseWriter, r *http.Request, secret string, age int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: sessionName, Value: secret, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+	})
+}
+
+// address is where the request comes from, without the port.
+func address(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// failures counts failed logins by address: ten, of which one is forgotten
+// every six seconds.
+type failures map[string]bucket
+
+type bucket struct {
+	left float64 // failures that are still allowed
+	at   time.Time
+}
+
+const (
+	maxFailures  = 10
+	maxAddresses = 10_000
+	forgetEvery  = 6 * time.Second
+)
+
+func (f failures) now(from string, now time.Time) bucket {
+	b, ok := f[from]
+	if !ok {
+		return bucket{maxFailures, now}
+	}
+	return bucket{min(maxFailures, b.left+now.Sub(b.at).Seconds()/forgetEvery.Seconds()), now}
+}
+
+func (f failures) tooMany(from string, now time.Time) bool { return f.now(from, now).left < 1 }
+
+func (f failures) add(from string, now time.Time) {
+	if len(f) >= maxAddresses {
+		for a := range f { // those that are full again tell nothing
+			if f.now(a, now).left >= maxFailures {
+				delete(f, a)
+			}
+		}
+		if len(f) >= maxAddresses {
+			clear(f)
+		}
+	}
+	b := f.now(from, now)
+	b.left--
+	f[from] = b
+}
