@@ -178,6 +178,9 @@ func (cl *client) send(req *http.Request) (io.ReadCloser, error) {
 		return nil, explainDial(req.URL, err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		if resp.Header.Get(api.AnsweredFrom) == "memory" {
+			fmt.Fprintln(cl.c.err, "answered from the server's memory, which holds the newest only: there is no store, or it is not open yet")
+		}
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()

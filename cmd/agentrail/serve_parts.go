@@ -161,12 +161,35 @@ func (o owner) health(tenant string) sinks.HealthFunc {
 
 // lookup reads one event again, decoded, from the journal.
 func lookup(j journal.Journal) func(context.Context, uint16, uint64, uint32) (*schemas.Event, error) {
+	read := rereadBatch(j)
 	return func(ctx context.Context, shard uint16, offset uint64, index uint32) (*schemas.Event, error) {
-		b, err := batchOf(ctx, j, shard, offset, index)
+		b, err := read(ctx, shard, offset)
 		if err != nil {
 			return nil, err
 		}
+		if int(index) >= len(b.Events) {
+			return nil, fmt.Errorf("batch %d/%d has no record %d", shard, offset, index)
+		}
 		return &b.Events[index], nil
+	}
+}
+
+// rereadBatch reads one batch again, decoded, from the journal.
+func rereadBatch(j journal.Journal) func(context.Context, uint16, uint64) (*schemas.Batch, error) {
+	return func(ctx context.Context, shard uint16, offset uint64) (*schemas.Batch, error) {
+		cur, err := j.Open(ctx, "", int(shard), journal.FromOffset(offset))
+		if err != nil {
+			return nil, err
+		}
+		defer cur.Close()
+		b, err := cur.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if b.Gap != nil || b.Offset != offset {
+			return nil, fmt.Errorf("batch %d/%d is not in the journal any more", shard, offset)
+		}
+		return b, nil
 	}
 }
 

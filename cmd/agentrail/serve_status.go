@@ -56,11 +56,12 @@ func (p *pipelineStatus) status(ctx context.Context) (api.Status, error) {
 	}
 	for _, c := range p.follow.Consumers() {
 		stage := api.ConsumerStage{
-			Name: c.Name, Offset: c.Next, Lag: c.Lag, OldestUnread: c.OldestUnread.Seconds(), LastError: c.LastError,
+			Name: c.Name, Kind: c.Name, Events: uint64(counts.sum("agentrail_consumer_events_total", "consumer", c.Name)), Offset: c.Next, Lag: c.Lag, OldestUnread: c.OldestUnread.Seconds(), LastError: c.LastError,
 			Retries: uint64(counts.sum("agentrail_consumer_retries_total", "consumer", c.Name)),
 			Parked:  uint64(counts.sum("agentrail_consumer_parked_total", "consumer", c.Name)),
 		}
 		if f := p.forwarders[c.Name]; f != nil { // which tries again by itself
+			stage.Kind = "sink"
 			l := f.Ledger()
 			stage.Retries += uint64(l.Retries)
 			stage.LastError = cmp.Or(l.LastError, stage.LastError)

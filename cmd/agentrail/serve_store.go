@@ -146,8 +146,10 @@ var _ journal.Consumer = (*storage)(nil)
 
 // notReady says why queries cannot be answered yet.
 func (st *storage) notReady() string {
-	if _, err := st.opened(); err != nil {
-		return err.Error()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.s == nil {
+		return st.last.Error()
 	}
 	return ""
 }
@@ -156,7 +158,7 @@ func (st *storage) opened() (*store.Store, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.s == nil {
-		return nil, st.last
+		return nil, fmt.Errorf("%w: %w", api.ErrNotOpen, st.last)
 	}
 	return st.s, nil
 }
@@ -253,11 +255,16 @@ func (st *storage) alert(ctx context.Context, tenant, id string) ([]schemas.Aler
 	if err != nil {
 		return nil, err
 	}
-	out, err := collect(s.AlertHistory(ctx, tenant, id))
-	if err == nil && len(out) == 0 {
-		err = fmt.Errorf("alert %s: %w", id, api.ErrNotFound)
+	ids, err := s.AlertIDs(ctx, tenant, id, 2)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(ids) == 0:
+		return nil, fmt.Errorf("alert %s: %w", id, api.ErrNotFound)
+	case len(ids) > 1 && ids[0] != id: // sorted: an id that is whole comes first
+		return nil, fmt.Errorf("%w: %s and %s", api.ErrAmbiguous, ids[0], ids[1])
 	}
-	return out, err
+	return collect(s.AlertHistory(ctx, tenant, ids[0]))
 }
 
 func collect[T any](rows iter.Seq2[T, error]) ([]T, error) {

@@ -234,6 +234,20 @@ func (s *Store) AlertHistory(ctx context.Context, tenant, id string) iter.Seq2[s
 		[]any{clickhouse.Named("tenant", tenant), clickhouse.Named("id", id)}, scanAlert)
 }
 
+// AlertIDs returns the first ids of alerts that begin with prefix, sorted.
+func (s *Store) AlertIDs(ctx context.Context, tenant, prefix string, limit int) (ids []string, err error) {
+	rows := each(ctx, s.conn, "SELECT DISTINCT id FROM alerts WHERE tenant = {tenant:String} AND startsWith(id, {prefix:String}) ORDER BY id LIMIT "+strconv.Itoa(limit),
+		[]any{clickhouse.Named("tenant", tenant), clickhouse.Named("prefix", prefix)},
+		func(r driver.Rows) (id string, err error) { return id, r.Scan(&id) })
+	for id, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
 func scanAlert(rows driver.Rows) (a schemas.Alert, err error) {
 	var doc string
 	if err := rows.Scan(&doc); err != nil {

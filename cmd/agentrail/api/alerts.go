@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -15,12 +16,12 @@ type AlertList struct {
 	More   bool            `json:"more"`
 }
 
-// AlertDetail answers GET alerts/{id}.
+// AlertDetail answers GET alerts/{id}, where the beginning of an id is enough.
 type AlertDetail struct {
 	Alert       schemas.Alert   `json:"alert"`       // as of its newest transition
 	Transitions []schemas.Alert `json:"transitions"` // all of them, in order
-	Evidence    []Event         `json:"evidence"`    // the records that it lists, as far as the store has them, by time
-	Missing     []string        `json:"missing"`     // ids of evidence that the store does not have (yet, or any more)
+	Evidence    []Event         `json:"evidence"`    // the records that it lists, as far as the journal or the store has them, by time
+	Missing     []string        `json:"missing"`     // ids of evidence that neither has any more
 }
 
 func (a *api) alerts(w http.ResponseWriter, r *http.Request) {
@@ -29,13 +30,21 @@ func (a *api) alerts(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if a.o.Store.Alerts == nil {
+	if a.o.Store.Alerts == nil && a.o.Recent.Alerts == nil {
 		off(w, "a store")
 		return
 	}
 	limit := q.Limit
 	q.Limit++
-	rows, err := a.o.Store.Alerts(r.Context(), q)
+	var rows []schemas.Alert
+	err = ErrNotOpen
+	if a.o.Store.Alerts != nil {
+		rows, err = a.o.Store.Alerts(r.Context(), q)
+	}
+	if errors.Is(err, ErrNotOpen) && a.o.Recent.Alerts != nil {
+		fromMemory(w)
+		rows, err = a.o.Recent.Alerts(r.Context(), q)
+	}
 	if err != nil {
 		a.fail(w, r, "alerts", err)
 		return
@@ -50,28 +59,21 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if a.o.Store.Alert == nil || a.o.Store.Event == nil {
+	if a.o.Store.Alert == nil && a.o.Recent.Alert == nil {
 		off(w, "a store")
 		return
 	}
 	p := principal(r)
-	all, err := a.o.Store.Alert(r.Context(), p.Tenant, r.PathValue("id"))
-	if err == nil && len(all) == 0 {
-		err = ErrNotFound
-	}
+	all, err := a.transitions(w, r)
 	if err != nil {
 		a.fail(w, r, "alert", err)
 		return
 	}
 	doc := AlertDetail{Alert: all[len(all)-1], Transitions: all, Evidence: []Event{}, Missing: []string{}}
-	for _, id := range evidenceIDs(all) {
-		var e Event
-		err := ErrNotFound
-		if isEventID(id) {
-			e, err = a.o.Store.Event(r.Context(), p.Tenant, id)
-		}
+	for _, at := range evidence(all) {
+		e, err := a.record(r.Context(), p.Tenant, at)
 		if errors.Is(err, ErrNotFound) {
-			doc.Missing = append(doc.Missing, id)
+			doc.Missing = append(doc.Missing, at.ID)
 			continue
 		}
 		if err != nil {
@@ -87,18 +89,56 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, doc)
 }
 
+// transitions asks the store and, where it is not there or lags behind, what is
+// in memory.
+func (a *api) transitions(w http.ResponseWriter, r *http.Request) ([]schemas.Alert, error) {
+	tenant, id := principal(r).Tenant, r.PathValue("id")
+	err := ErrNotOpen
+	var all []schemas.Alert
+	if a.o.Store.Alert != nil {
+		all, err = a.o.Store.Alert(r.Context(), tenant, id)
+	}
+	if a.o.Recent.Alert != nil && (errors.Is(err, ErrNotOpen) || errors.Is(err, ErrNotFound)) {
+		fromMemory(w)
+		all, err = a.o.Recent.Alert(r.Context(), tenant, id)
+	}
+	if err == nil && len(all) == 0 {
+		err = ErrNotFound
+	}
+	return all, err
+}
+
+// record reads one record of the evidence from the journal or, when retention
+// has passed over it, from the store.
+func (a *api) record(ctx context.Context, tenant string, at schemas.Evidence) (Event, error) {
+	if !isEventID(at.ID) {
+		return Event{}, ErrNotFound
+	}
+	err := ErrNotFound
+	var e Event
+	if a.o.Record != nil {
+		e, err = a.o.Record(ctx, tenant, at)
+	}
+	if errors.Is(err, ErrNotFound) && a.o.Store.Event != nil {
+		if e, err = a.o.Store.Event(ctx, tenant, at.ID); errors.Is(err, ErrNotOpen) {
+			err = ErrNotFound
+		}
+	}
+	return e, err
+}
+
 // maxEvidence caps the records in one answer.
 const maxEvidence = 5 * schemas.MaxEvidence
 
-// evidenceIDs returns the ids that the transitions list, each once, in order.
-func evidenceIDs(all []schemas.Alert) []string {
-	var out []string
+// evidence returns what the transitions list, each record once, in order.
+func evidence(all []schemas.Alert) []schemas.Evidence {
+	var out []schemas.Evidence
 	seen := map[string]bool{}
 	for _, t := range all {
 		for _, e := range t.Evidence {
 			if !seen[e.ID] && len(out) < maxEvidence {
 				seen[e.ID] = true
-				out = append(out, e.ID)
+				out = append(out, e)
 			}
 		}
 	}

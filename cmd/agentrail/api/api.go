@@ -30,8 +30,15 @@ type Options struct {
 	// see and change what belongs to the whole pipeline: status, cursors,
 	// metrics, retention. Empty: every tenant's may.
 	Operator string
-	// Store answers queries. Zero functions answer 501.
+	// Store answers queries. Zero functions answer 501, unless Recent can.
 	Store Store
+	// Recent answers queries from memory where the store cannot: there is none,
+	// it returns ErrNotOpen, or it does not have the newest yet. Functions may
+	// be nil.
+	Recent Store
+	// Record returns a record from the journal by its place, with Raw, or
+	// ErrNotFound. Nil: evidence comes from the store only.
+	Record func(ctx context.Context, tenant string, at schemas.Evidence) (Event, error)
 	// Append stores a batch, as Journal.Append. Mandatory.
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own makes a batch of our own documents, as decode.Own. Mandatory.
@@ -75,13 +82,27 @@ type Store struct {
 	Runs func(ctx context.Context, q Query) ([]Run, error)
 	// Alerts returns the newest transition of each alert, newest first.
 	Alerts func(ctx context.Context, q Query) ([]schemas.Alert, error)
-	// Alert returns all transitions of one alert in order, or ErrNotFound.
+	// Alert returns all transitions of one alert in order, or ErrNotFound. The
+	// beginning of an id is enough; ErrAmbiguous says that several have it.
 	Alert func(ctx context.Context, tenant, id string) ([]schemas.Alert, error)
 }
 
-// ErrNotFound is returned by the functions of Options when there is no such
-// thing in that tenant.
-var ErrNotFound = errors.New("not found")
+// Errors of the functions of Options.
+var (
+	// ErrNotFound says that there is no such thing in that tenant.
+	ErrNotFound = errors.New("not found")
+	// ErrAmbiguous says that several things have ids that begin so.
+	ErrAmbiguous = errors.New("several ids begin so")
+	// ErrNotOpen says that the store cannot be asked yet.
+	ErrNotOpen = errors.New("store is not open")
+)
+
+// AnsweredFrom is the header that says "memory" where a list was answered from
+// memory: it holds the newest only.
+const AnsweredFrom = "Agentrail-Answered-From"
+
+// fromMemory says so.
+func fromMemory(w http.ResponseWriter) { w.Header().Set(AnsweredFrom, "memory") }
 
 // Reader reads one shard of the journal in order. A journal.Cursor is one.
 type Reader interface {
@@ -222,6 +243,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, what string, err erro
 			Status: http.StatusNotFound, Title: "Not found", Code: "not_found",
 			Detail: "there is no such " + what + " in this tenant",
 		})
+	case errors.Is(err, ErrAmbiguous):
+		refuse(w, badParamf("%v; write more of it", err))
 	case errors.Is(err, journal.ErrPushback), errors.Is(err, journal.ErrClosed):
 		problem.Write(w, problem.Details{
 			Status: http.StatusServiceUnavailable, Title: "Journal takes nothing now", Code: "journal_unavailable",

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -43,7 +44,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if a.o.Store.Events == nil {
+	if a.o.Store.Events == nil && a.o.Recent.Events == nil {
 		off(w, "a store")
 		return
 	}
@@ -81,7 +82,7 @@ func (a *api) eventList(w http.ResponseWriter, r *http.Request, q Query) {
 	list := EventList{Events: []Event{}}
 	limit := q.Limit
 	q.Limit++ // one more says whether there is more
-	err := a.o.Store.Events(r.Context(), q, func(e Event) error {
+	err := a.eachEvent(w, r, q, func(e Event) error {
 		list.Events = append(list.Events, e)
 		return nil
 	})
@@ -93,6 +94,19 @@ func (a *api) eventList(w http.ResponseWriter, r *http.Request, q Query) {
 		list.Next = list.Events[limit-1].Place()
 	}
 	writeJSON(w, http.StatusOK, list)
+}
+
+// eachEvent yields events of the store or, where it is not there, of memory.
+func (a *api) eachEvent(w http.ResponseWriter, r *http.Request, q Query, yield func(Event) error) error {
+	err := ErrNotOpen
+	if a.o.Store.Events != nil {
+		err = a.o.Store.Events(r.Context(), q, yield)
+	}
+	if errors.Is(err, ErrNotOpen) && a.o.Recent.Events != nil { // nothing was yielded yet
+		fromMemory(w)
+		err = a.o.Recent.Events(r.Context(), q, yield)
+	}
+	return err
 }
 
 // cut shortens the list to the limit and reports whether it was longer.
@@ -127,7 +141,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 		write, finish = rows.Write, rows.Flush
 		return nil
 	}
-	err := a.o.Store.Events(r.Context(), q, func(e Event) error {
+	err := a.eachEvent(w, r, q, func(e Event) error {
 		if write == nil {
 			if err := begin(); err != nil {
 				return err
@@ -164,7 +178,7 @@ func (a *api) event(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if a.o.Store.Event == nil {
+	if a.o.Store.Event == nil && a.o.Recent.Event == nil {
 		off(w, "a store")
 		return
 	}
@@ -172,7 +186,14 @@ func (a *api) event(w http.ResponseWriter, r *http.Request) {
 		refuse(w, badParamf("event id is %q; it has 32 hexadecimal digits", r.PathValue("id")))
 		return
 	}
-	e, err := a.o.Store.Event(r.Context(), principal(r).Tenant, r.PathValue("id"))
+	e, err := Event{}, ErrNotOpen
+	if a.o.Store.Event != nil {
+		e, err = a.o.Store.Event(r.Context(), principal(r).Tenant, r.PathValue("id"))
+	}
+	if a.o.Recent.Event != nil && (errors.Is(err, ErrNotOpen) || errors.Is(err, ErrNotFound)) {
+		fromMemory(w)
+		e, err = a.o.Recent.Event(r.Context(), principal(r).Tenant, r.PathValue("id"))
+	}
 	if err != nil {
 		a.fail(w, r, "event", err)
 		return

@@ -74,6 +74,8 @@ type Stage struct {
 // ConsumerStage says how far one consumer is behind the journal.
 type ConsumerStage struct {
 	Name         string  `json:"name"`
+	Kind         string  `json:"kind"`   // sink, or the part of the pipeline that it is
+	Events       uint64  `json:"events"` // records that it has finished since start
 	Offset       uint64  `json:"offset"` // of the next batch it reads
 	Lag          uint64  `json:"lag"`    // batches
 	OldestUnread float64 `json:"oldest_unread_seconds"`
