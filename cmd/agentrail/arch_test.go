@@ -30,6 +30,7 @@ var edges = map[string][]string{
 	"collector/survey":              {"schemas"},
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine"},
 	"collector/store/engine":        {"internal/durable"},
+	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug"},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
 	"sinks/format":                  {"schemas"},
@@ -38,6 +39,7 @@ var edges = map[string][]string{
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {},
+	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem"},
 }
 

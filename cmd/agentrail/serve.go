@@ -24,7 +24,9 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/collector/recent"
 	"github.com/agentrail/agentrail/collector/survey"
+	web "github.com/agentrail/agentrail/dashboards/console"
 	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/sinks"
@@ -63,8 +65,10 @@ func newServe(c *console) *cobra.Command {
 
 // serveOptions are what serve is told beside its config.
 type serveOptions struct {
-	log     *slog.Logger
-	onReady func(addr string) // called once the listener takes requests
+	log *slog.Logger
+	// onReady is called once the listener takes requests. login makes the path
+	// of a page that logs the principal in once, or "" if it has no token.
+	onReady func(addr string, login func(principal string) string)
 }
 
 // serve is the wiring of the whole program, straight on purpose: what is made
@@ -78,6 +82,7 @@ type serveOptions struct {
 //	                      ├─ Follow ─> store ─> ClickHouse   (exact plans)
 //	                      ├─ Follow ─> notary ──heads──> Append
 //	                      ├─ Follow ─> survey            (what arrives: doctor, top)
+//	                      ├─ Follow ─> recent ─> page, API   (what is new, in memory)
 //	                      └─ Follow ─> dlq ──retries──> sink or Append
 //
 // The end goes the other way round: first no more requests, then the sources,
@@ -192,6 +197,14 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	f.run("dlq retries", dead.Run)
 
+	rec, err := recent.New(recent.Options{Batch: rereadBatch(j), Log: log.With("part", "recent"), Reg: reg})
+	if err != nil {
+		return err
+	}
+	if err := f.follow("recent", journal.FromStart(), rec, journal.FollowOptions{State: rec}); err != nil {
+		return err
+	}
+
 	st := newStorage(c, log.With("part", "store"), reg)
 	f.afterwards("store", st.close)
 	if st != nil {
@@ -226,8 +239,10 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	stops.push("sources", in.stop)
 
 	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine}
+	sessions, newest := tokens.Sessions(), memory{rec}
 	server, err := api.New(api.Options{
-		Require: tokens.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append, Own: decode.Own,
+		Recent: newest.queries(), Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
@@ -238,6 +253,18 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		return err
 	}
 	mux.Handle("/", server)
+	pages, err := web.New(web.Options{
+		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, Evicted: newest.evicted, Changed: rec.Changed,
+		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
+		Version: version, Log: log.With("part", "console"),
+	})
+	if err != nil {
+		return err
+	}
+	f.run("console", pages.Run)
+	for pattern, h := range pages.Routes() {
+		mux.Handle(pattern, h)
+	}
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return hintf("name another address under listen: in "+c.file, "listen: %w", err)
@@ -260,7 +287,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	log.Info("serving", "addr", l.Addr().String(), "version", version)
 	f.nameAbandoned(j, c)
 	if o.onReady != nil {
-		o.onReady(l.Addr().String())
+		o.onReady(l.Addr().String(), func(principal string) string { return loginPath(sessions, principal) })
 	}
 
 	hup := make(chan os.Signal, 1)

@@ -10,6 +10,7 @@ import (
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/collector/recent"
+	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -144,4 +145,15 @@ func neighbours(j *journal.Disk) func(ctx context.Context, tenant string, at sch
 		}
 		return append(before, after...), nil
 	}
+}
+
+func (m memory) evicted(tenant string) int { return m.r.Evicted(tenant).Open }
+
+// loginPath is a page that logs the principal in, once and for a short time.
+func loginPath(s *auth.Sessions, principal string) string {
+	code := s.Code(principal)
+	if code == "" {
+		return ""
+	}
+	return "/login?code=" + code
 }

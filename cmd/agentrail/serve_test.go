@@ -54,7 +54,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("answer %s, %v; want 2 accepted, lines 3 and 4 rejected", got, err)
 	}
 	s.alert("subscription", "u_m")
-	s.metrics("detectors", "notary", "dlq", "hook", "survey")
+	s.metrics("detectors", "notary", "dlq", "recent", "hook", "survey")
 	s.problems()
 
 	letters := s.letters(2)
@@ -351,7 +351,7 @@ func (s *served) problems() {
 		{http.MethodPost, "/v1/audit", s.token, `{"a": "` + canary, http.StatusBadRequest},
 		{http.MethodPost, "/v1/workflowrun", s.token, "[" + canary, http.StatusBadRequest},
 		{http.MethodPost, api.Prefix + "/control", s.token, `{"verb":"` + "no" + `"}`, http.StatusBadRequest},
-		{http.MethodGet, api.Prefix + "/events", s.token, "", http.StatusNotImplemented},
+		{http.MethodGet, api.Prefix + "/runs", s.token, "", http.StatusNotImplemented},
 	} {
 		r := s.do(c.method, c.path, c.token, c.body)
 		if b := s.answer(r); r.StatusCode != c.want || r.Header.Get("Content-Type") != "application/problem+json" {

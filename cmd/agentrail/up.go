@@ -41,6 +41,9 @@ func newUp(c *console) *cobra.Command {
 	return cmd
 }
 
+// upPrincipal is whose token up makes and uses.
+const upPrincipal = "up"
+
 // up is one run of the verb.
 type up struct {
 	c           *console
@@ -49,6 +52,7 @@ type up struct {
 	seed        uint64
 
 	token string
+	login string // path of the page, logged in once
 	past  upState
 	view  *upView
 }
@@ -83,8 +87,11 @@ func (u *up) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
 		served <- serve(ctx, cfg, serveOptions{
-			log:     slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo})),
-			onReady: func(addr string) { ready <- addr },
+			log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo})),
+			onReady: func(addr string, login func(string) string) {
+				u.login = login(upPrincipal)
+				ready <- addr
+			},
 		})
 	}()
 	var addr string
@@ -120,6 +127,7 @@ func (u *up) run(ctx context.Context) error {
 // with live traffic.
 func (u *up) play(ctx context.Context, url string) error {
 	u.view.line("listening  %s   token in %s", url, filepath.Join(u.dir, "token"))
+	u.view.line("open       %s%s   logs in once, within %d minutes", url, u.login, int(auth.CodeLife.Minutes()))
 	here, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find the current folder: %w", err)
@@ -250,7 +258,7 @@ func upToken(dir string, cfg *config) (string, error) {
 		}
 	}
 	token, err := auth.Generate(cfg.Auth.Tokens, auth.Principal{
-		Name: "up", Tenant: cfg.Auth.Tenant,
+		Name: upPrincipal, Tenant: cfg.Auth.Tenant,
 		Roles: []auth.Role{auth.RoleIngest, auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor},
 	}, 0)
 	if err != nil {

@@ -107,7 +107,7 @@ func query(r *http.Request, tenant string, now time.Time, maxLimit int, known ..
 	if q.Limit, err = parseLimit(v, maxLimit); err != nil {
 		return Query{}, err
 	}
-	if q.After != "" && !isPlace(q.After) {
+	if q.After != "" && !IsPlace(q.After) {
 		return Query{}, badParamf("after is %q; write the value of next from the list before", q.After)
 	}
 	return q, checkNames(q)
@@ -195,7 +195,8 @@ func parseLimit(v url.Values, most int) (int, error) {
 // first.
 func place(at time.Time, id string) string { return strconv.FormatInt(at.UnixNano(), 10) + "." + id }
 
-func isPlace(s string) bool {
+// IsPlace reports whether the text may be a place in a list.
+func IsPlace(s string) bool {
 	at, id, ok := strings.Cut(s, ".")
 	_, err := strconv.ParseInt(at, 10, 64)
 	return ok && err == nil && isEventID(id)

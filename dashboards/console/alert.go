@@ -1,0 +1,146 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// alertPage is one alert with everything that is known of it.
+type alertPage struct {
+	*frame
+	Alert       schemas.Alert
+	Transitions []schemas.Alert
+	Bars        []bar
+	Strip       *strip
+	Records     []record
+	Missing     int
+	Around      []api.Event // neighbours of the first evidence
+	First       string      // id of the evidence that they are around
+}
+
+// neighbours on each side of a record.
+const neighbours = 6
+
+// maxRecords caps the records on one page; the newest transition lists as many.
+const maxRecords = 3 * schemas.MaxEvidence
+
+func (c *Console) alert(r *http.Request, f *frame) (view, error) {
+	f.Title, f.Nav = "Alert", "alerts"
+	ctx, tenant, id := r.Context(), f.User.Tenant, r.PathValue("id")
+	all, err := c.o.Recent.Alert(ctx, tenant, id)
+	if errors.Is(err, api.ErrNotFound) && c.o.Store.Alert != nil {
+		if old, serr := c.o.Store.Alert(ctx, tenant, id); serr == nil {
+			all, err = old, nil
+		}
+	}
+	if err != nil {
+		return view{}, err
+	}
+	a := all[len(all)-1]
+	if a.ID != id {
+		return view{}, &redirect{"/alerts/" + a.ID}
+	}
+	p := alertPage{frame: f, Alert: a, Transitions: all, Bars: bars(&a)}
+	f.Title = cmp.Or(a.Title, "Alert "+a.ID)
+	places := evidence(all)
+	if p.Records, err = c.records(ctx, f, places); err != nil {
+		return view{}, err
+	}
+	p.Missing = len(places) - len(p.Records)
+	p.Strip = newStrip(all, places)
+	if len(p.Records) > 0 {
+		e := p.Records[0].Event
+		p.First = e.ID
+		p.Around = c.around(ctx, tenant, e)
+	}
+	return view{template: "alert.html", fragments: []string{"alert-head", "alert-time"}, data: p}, nil
+}
+
+// evidence returns the places that the transitions list, each record once, by
+// time.
+func evidence(all []schemas.Alert) []schemas.Evidence {
+	var out []schemas.Evidence
+	seen := map[string]bool{}
+	for _, t := range slices.Backward(all) {
+		for _, e := range t.Evidence {
+			if !seen[e.ID] && len(out) < maxRecords {
+				seen[e.ID] = true
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b schemas.Evidence) int { return a.Time.Compare(b.Time) })
+	return out
+}
+
+// records reads the evidence. What is gone is left out.
+func (c *Console) records(ctx context.Context, f *frame, places []schemas.Evidence) ([]record, error) {
+	var out []record
+	for _, at := range places {
+		e, err := c.o.Record(ctx, f.User.Tenant, at)
+		if errors.Is(err, api.ErrNotFound) && c.o.Store.Event != nil {
+			e, err = c.o.Store.Event(ctx, f.User.Tenant, at.ID)
+		}
+		switch {
+		case errors.Is(err, api.ErrNotFound), errors.Is(err, api.ErrNotOpen):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		out = append(out, newRecord(f, e))
+	}
+	return out, nil
+}
+
+// around returns the records next to one. They help, and nothing depends on
+// them.
+func (c *Console) around(ctx context.Context, tenant string, e api.Event) []api.Event {
+	out, err := c.o.Neighbours(ctx, tenant, place(e), neighbours)
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("read neighbours", "event", e.ID, "err", err)
+	}
+	return out
+}
+
+// place is where the event lies in the journal.
+func place(e api.Event) schemas.Evidence {
+	return schemas.Evidence{ID: e.ID, Shard: e.Shard, Offset: e.Offset, Index: e.Index, Time: e.Time}
+}
+
+// bar is one measured value beside the others.
+type bar struct {
+	Name, Value string
+	Width       string // percent
+	Kind        string // observed, usual, threshold
+}
+
+func bars(a *schemas.Alert) []bar {
+	if a.Observed == 0 && a.Threshold == 0 {
+		return nil
+	}
+	most := max(a.Observed, a.Threshold)
+	if a.Usual != nil {
+		most = max(most, *a.Usual)
+	}
+	width := func(v float64) string { return percent(v / most) }
+	out := []bar{{"observed", quantity(a.Observed), width(a.Observed), "observed"}, {"limit", quantity(a.Threshold), width(a.Threshold), "threshold"}}
+	if a.Usual == nil {
+		return append(out, bar{"usual", "not known yet", "0%", "usual"})
+	}
+	return append(out, bar{"usual", quantity(*a.Usual), width(*a.Usual), "usual"})
+}
+
+// percent writes a share of one, at least 0 and at most 100 %.
+func percent(v float64) string {
+	if !(v > 0) { // NaN, too
+		v = 0
+	}
+	return strconv.FormatFloat(100*min(v, 1), 'f', 2, 64) + "%"
+}

@@ -1,0 +1,106 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// alertList is the page of all alerts.
+type alertList struct {
+	*frame
+	Alerts     []schemas.Alert
+	Total      int
+	Evicted    int
+	State      string
+	Severity   string
+	Rule       string
+	Severities []string
+	Rules      []string // that there are alerts of
+	Filtered   bool
+}
+
+// maxAlerts is how many one page shows.
+const maxAlerts = 500
+
+var severities = []string{"critical", "high", "medium", "low", "informational"}
+
+func rank(s schemas.Severity) int {
+	if i := slices.Index(severities, string(s)); i >= 0 {
+		return i
+	}
+	return len(severities)
+}
+
+// badFilter is a filter that cannot be understood.
+type badFilter struct{ text string }
+
+func (e *badFilter) Error() string { return e.text }
+
+// oneOf returns the parameter if it is one of the known values or empty.
+func oneOf(v url.Values, name string, known ...string) (string, error) {
+	s := v.Get(name)
+	if s != "" && !slices.Contains(known, s) {
+		return "", &badFilter{fmt.Sprintf("%s is %q; known: %v", name, s, known)}
+	}
+	return s, nil
+}
+
+func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
+	f.Title, f.Nav = "Alerts", "alerts"
+	v, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return view{}, &badFilter{"The address cannot be read."}
+	}
+	l := alertList{frame: f, Severities: severities, Rule: v.Get("rule"), Evicted: c.o.Evicted(f.User.Tenant)}
+	if l.State, err = oneOf(v, "state", "open", "resolved", "all"); err != nil {
+		return view{}, err
+	}
+	if l.Severity, err = oneOf(v, "severity", severities...); err != nil {
+		return view{}, err
+	}
+	l.State = cmp.Or(l.State, "open")
+	l.Filtered = l.State != "open" || l.Severity != "" || l.Rule != ""
+	rules := map[string]bool{}
+	l.Alerts, l.Total = c.o.Alerts(f.User.Tenant, func(a *schemas.Alert) bool {
+		rules[a.Rule] = true
+		return (l.State == "all" || l.State == stateOf(a)) && (l.Severity == "" || l.Severity == string(a.Severity)) && (l.Rule == "" || l.Rule == a.Rule)
+	}, math.MaxInt)
+	for rule := range rules {
+		l.Rules = append(l.Rules, rule)
+	}
+	slices.Sort(l.Rules)
+	openFirst(l.Alerts)
+	l.Alerts = l.Alerts[:min(len(l.Alerts), maxAlerts)]
+	return view{template: "alerts.html", fragments: []string{"alert-list"}, data: l}, nil
+}
+
+// openAlerts returns the gravest open alerts of the tenant.
+func (c *Console) openAlerts(tenant string, limit int) ([]schemas.Alert, int) {
+	all, n := c.o.Alerts(tenant, func(a *schemas.Alert) bool { return stateOf(a) == "open" }, math.MaxInt)
+	openFirst(all)
+	return all[:min(len(all), limit)], n
+}
+
+// openFirst sorts open before resolved, live before history, and grave before
+// harmless; what is equal stays as it is: newest first.
+func openFirst(all []schemas.Alert) {
+	before := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b schemas.Alert) int {
+		return cmp.Or(
+			cmp.Compare(before(stateOf(&a) != "open"), before(stateOf(&b) != "open")),
+			cmp.Compare(before(a.Backfill), before(b.Backfill)),
+			cmp.Compare(rank(a.Severity), rank(b.Severity)),
+		)
+	})
+}

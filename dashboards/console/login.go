@@ -1,0 +1,99 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/agentrail/agentrail/internal/auth"
+)
+
+// maxForm caps the body of a form, bytes.
+const maxForm = 8 << 10
+
+// loginForm is the page that asks for a token.
+type loginForm struct {
+	*frame
+	Next, Problem string
+}
+
+// loginPage logs in by the one-time code of its address, or asks for a token.
+func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
+	code := r.URL.Query().Get("code")
+	// A browser that looks ahead, or a HEAD, must not use the code up.
+	if code == "" || r.Method != http.MethodGet || r.Header.Get("Sec-Purpose") != "" {
+		c.askToken(w, r, http.StatusOK, next(r.URL.Query().Get("next")), "")
+		return
+	}
+	if err := c.o.Sessions.LoginByCode(w, r, code); err != nil {
+		c.refuseLogin(w, r, "/", "The code of this address was "+err.Error()+". Log in with a token instead.", err)
+		return
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// login takes the token of the form.
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.askToken(w, r, http.StatusBadRequest, "/", "The form could not be read.")
+		return
+	}
+	to := next(r.PostForm.Get("next"))
+	if err := c.o.Sessions.Login(w, r, strings.TrimSpace(r.PostForm.Get("token"))); err != nil {
+		c.refuseLogin(w, r, to, "The token is "+err.Error()+".", err)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func (c *Console) refuseLogin(w http.ResponseWriter, r *http.Request, to, text string, err error) {
+	status := http.StatusUnauthorized
+	if errors.Is(err, auth.ErrTooManyLogins) {
+		status, text = http.StatusTooManyRequests, "There were too many failed logins from your address. Wait a minute."
+		w.Header().Set("Retry-After", "60")
+	}
+	c.log.Warn("login refused", "addr", r.RemoteAddr, "err", err)
+	c.askToken(w, r, status, to, text)
+}
+
+func (c *Console) askToken(w http.ResponseWriter, _ *http.Request, status int, to, problem string) {
+	f := &frame{Title: "Log in", Version: c.o.Version}
+	c.render(w, status, view{template: "login.html", data: loginForm{f, to, problem}})
+}
+
+func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	c.o.Sessions.Logout(w, r)
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// refuse answers those who may not see a page.
+func (c *Console) refuse(w http.ResponseWriter, r *http.Request, no auth.Refusal) {
+	switch {
+	case no.Status == http.StatusForbidden:
+		f := &frame{Version: c.o.Version, Path: r.URL.RequestURI()}
+		c.say(w, f, http.StatusForbidden, "Not allowed", "The pages need a token with one of the roles viewer, analyst, admin or auditor.", no.Detail)
+	case r.Header.Get("Accept") == "text/event-stream" || len(r.Header["Authorization"]) > 0:
+		http.Error(w, no.Detail, no.Status)
+	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate":
+		// A link on another site: the browser holds the session's cookie back.
+		// Going on from a page of ours brings it.
+		c.render(w, http.StatusOK, view{template: "onward.html", data: r.URL.RequestURI()})
+	default:
+		to := "/login"
+		if at := r.URL.RequestURI(); at != "/" {
+			to += "?next=" + url.QueryEscape(at)
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther)
+	}
+}
+
+// next returns where to go after a login: a page of ours, whatever was asked.
+func next(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\t\r\n") {
+		return "/"
+	}
+	return u.RequestURI()
+}
