@@ -44,8 +44,13 @@ func newStrip(all []schemas.Alert, places []schemas.Evidence) *strip {
 	if len(places) == 0 || s.From.IsZero() {
 		return nil
 	}
-	span := max(s.To.Sub(s.From), time.Second)
-	at := func(t time.Time) string { return percent(0.02 + 0.96*float64(t.Sub(s.From))/float64(span)) }
+	span := s.To.Sub(s.From)
+	at := func(t time.Time) string {
+		if span <= 0 {
+			return "50%"
+		}
+		return percent(0.02 + 0.96*float64(t.Sub(s.From))/float64(span))
+	}
 	for _, e := range places {
 		s.Marks = append(s.Marks, mark{at(e.Time), "evidence", e.Time, "evidence"})
 	}
