@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up test race lint fmt fuzz bench faults integration scenarios clean
+.PHONY: help build up test race lint fmt fuzz bench faults integration scenarios screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,10 @@ integration: build ## against programs that we did not write; prints what ran
 SEEDS ?= 20
 scenarios: ## labelled days of SEEDS (20) seeds: found, quiet, seconds; SVG=docs/scenarios.svg publishes
 	$(GO) run ./deploy/scenarios -seeds $(SEEDS) $(if $(SVG),-svg $(SVG) -readme README.md)
+
+screenshots: ## docs/page.png: the page after the sample day, by a real Chromium
+	@mkdir -p docs
+	$(GO) test -count=1 -tags integration -run TestScreenshots ./cmd/agentrail -args -screenshots $(CURDIR)/docs
 
 clean: ## remove what was built; the data folder stays
 	rm -rf bin $(CACHE)

@@ -55,6 +55,20 @@ else
   row "scanner <- nst/JSONTestSuite" "NOT RUN" "it could not be fetched; see $cache/log/jsontestsuite.log"
 fi
 
+# chromium prints its path; where it is missing and may be installed, it is.
+chromium() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome && return
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  (apt-get update && apt-get install -y --no-install-recommends chromium) >"$cache/log/chromium.log" 2>&1 && command -v chromium
+}
+
+if chromium >/dev/null; then
+  check "page in a real Chromium" page.log \
+    go test -count=1 -tags integration -run TestPage ./cmd/agentrail
+else
+  row "page in a real Chromium" "NOT RUN" "no Chromium, and it cannot be installed: apt-get install chromium as root"
+fi
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -42,6 +42,10 @@ func TestSealed(t *testing.T) {
 	url, token := startSealed(t, dir, receiver.URL)
 
 	var rows api.EventList
+	eventually(t, "the server is ready", func() bool { // before, memory answers
+		var st api.Status
+		return get(t, url+"/agentrail/v1/status", token, &st) && st.Ready
+	})
 	eventually(t, "both records are in the store", func() bool {
 		rows = api.EventList{}
 		return get(t, url+"/agentrail/v1/events?class=activity", token, &rows) && len(rows.Events) == 2

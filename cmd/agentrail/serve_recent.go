@@ -66,9 +66,14 @@ func (m memory) event(_ context.Context, tenant, id string) (api.Event, error) {
 	return withRaw(hits[0]), nil
 }
 
+// withRaw is the event with its record, unless that is sealed: then its digest
+// stands for it everywhere.
 func withRaw(ev *schemas.Event) api.Event {
-	e, raw := api.EventOf(ev), string(ev.Raw)
-	e.Raw = &raw
+	e := api.EventOf(ev)
+	if ev.Flags&schemas.FlagSealed == 0 {
+		raw := string(ev.Raw)
+		e.Raw = &raw
+	}
 	return e
 }
 

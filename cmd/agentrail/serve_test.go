@@ -54,6 +54,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("answer %s, %v; want 2 accepted, lines 3 and 4 rejected", got, err)
 	}
 	s.alert("subscription", "u_m")
+	s.memory()
 	s.metrics("detectors", "notary", "dlq", "recent", "hook", "survey")
 	s.problems()
 
@@ -303,6 +304,31 @@ func (s *served) letters(n int) (out []api.DeadLetter) {
 		return len(out) == n
 	})
 	return out
+}
+
+// memory looks at what there is without a store: the alert by the beginning of
+// its id, with its records from the journal, and the newest events.
+func (s *served) memory() {
+	s.t.Helper()
+	var alerts []schemas.Alert
+	s.await("the alert is in memory", func() bool {
+		alerts = nil
+		if err := json.Unmarshal([]byte(s.cli("alerts", "--rule", "subscription", "-o", "json")), &alerts); err != nil {
+			s.t.Fatal(err)
+		}
+		return len(alerts) == 1
+	})
+	if got := s.cli("alerts", "show", alerts[0].ID[:9]); !strings.Contains(got, alerts[0].ID) || !strings.Contains(got, "Evidence, oldest first:") {
+		s.t.Errorf("alerts show: %s", got)
+	}
+	s.seen.Reset()
+	got := s.cli("events", "--actor", "u_m")
+	if !strings.Contains(got, "subscription.edit") || !strings.Contains(s.seen.String(), "answered from the server's memory") {
+		s.t.Errorf("events: %s", s.seen.String())
+	}
+	if got := s.cli("events", "--actor", "u_m", "--action", "tool.*", "--output", "csv"); strings.Count(got, "\n") != 1 {
+		s.t.Errorf("events of another action: %s", got)
+	}
 }
 
 // metrics lints what Prometheus would read and looks for each consumer's.

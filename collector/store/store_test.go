@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -371,6 +372,14 @@ func TestAlerts(t *testing.T) {
 	}
 	if n != 2 {
 		t.Errorf("history has %d transitions, expected 2", n)
+	}
+	for _, c := range []struct {
+		tenant, prefix string
+		want           []string
+	}{{"acme", "a", []string{"a1", "a2"}}, {"acme", "a2", []string{"a2"}}, {"acme", "b", nil}, {"other", "a", nil}} {
+		if got, err := f.AlertIDs(t.Context(), c.tenant, c.prefix, 2); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("ids of %s that begin with %q: %v, %v; want %v", c.tenant, c.prefix, got, err, c.want)
+		}
 	}
 	if got := f.count(t, "SELECT count() FROM alerts_latest WHERE open"); got != 1 {
 		t.Errorf("view shows %d open alerts, expected 1", got)

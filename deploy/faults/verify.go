@@ -91,6 +91,9 @@ func (s *server) rows(ctx context.Context) (map[string]int, error) {
 		return nil, err
 	}
 	defer r.Body.Close()
+	if from := r.Header.Get("Agentrail-Answered-From"); from != "" {
+		return nil, fmt.Errorf("rows come from %s, not from ClickHouse", from)
+	}
 	return countIDs(r.Body)
 }
 

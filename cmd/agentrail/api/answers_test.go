@@ -258,6 +258,59 @@ func TestServerWithoutStoreSaysSo(t *testing.T) {
 	}
 }
 
+// TestAnswersFromMemory: where the store is absent, not open yet or behind,
+// memory answers and says so.
+func TestAnswersFromMemory(t *testing.T) {
+	recent := &fakeStore{}
+	for name, store := range map[string]api.Store{
+		"no store": {},
+		"not open": {
+			Events: func(context.Context, api.Query, func(api.Event) error) error { return api.ErrNotOpen },
+			Event:  func(context.Context, string, string) (api.Event, error) { return api.Event{}, api.ErrNotOpen },
+			Alerts: func(context.Context, api.Query) ([]schemas.Alert, error) { return nil, api.ErrNotOpen },
+			Alert:  func(context.Context, string, string) ([]schemas.Alert, error) { return nil, api.ErrNotOpen },
+		},
+		"behind": {
+			Events: recent.events, Alerts: recent.alerts,
+			Event: func(context.Context, string, string) (api.Event, error) { return api.Event{}, api.ErrNotFound },
+			Alert: func(context.Context, string, string) ([]schemas.Alert, error) { return nil, api.ErrNotFound },
+		},
+	} {
+		r := newRig(t, func(o *api.Options) {
+			o.Store, o.Recent = store, api.Store{Events: recent.events, Event: recent.event, Alerts: recent.alerts, Alert: recent.alert}
+			o.Record = func(_ context.Context, tenant string, at schemas.Evidence) (api.Event, error) {
+				return recent.event(context.Background(), tenant, at.ID)
+			}
+		})
+		for _, path := range []string{"/events", "/events?format=csv", "/events/" + eventID(0), "/alerts", "/alerts/a1"} {
+			got := r.do("acme/analyst", "GET", api.Prefix+path, "")
+			list := !strings.Contains(path, "s/")
+			if want := name != "behind" || !list; got.status != 200 || (got.header.Get(api.AnsweredFrom) == "memory") != want {
+				t.Errorf("%s, %s: %d from %q %s", name, path, got.status, got.header.Get(api.AnsweredFrom), got.body)
+			}
+		}
+		var d api.AlertDetail
+		r.do("acme/viewer", "GET", api.Prefix+"/alerts/a1", "").into(t, &d)
+		if len(d.Evidence) != 2 || len(d.Missing) != 1 || d.Evidence[0].Raw != nil {
+			t.Errorf("%s: evidence %+v, missing %v", name, d.Evidence, d.Missing)
+		}
+		if got := r.do("acme/viewer", "GET", api.Prefix+"/alerts/none", ""); got.status != 404 {
+			t.Errorf("%s: unknown alert: %d", name, got.status)
+		}
+	}
+}
+
+func TestAmbiguousAlert(t *testing.T) {
+	r := newRig(t, func(o *api.Options) {
+		o.Store.Alert = func(context.Context, string, string) ([]schemas.Alert, error) {
+			return nil, fmt.Errorf("%w: a12 and a13", api.ErrAmbiguous)
+		}
+	})
+	if got := r.do("acme/viewer", "GET", api.Prefix+"/alerts/a1", ""); got.status != 400 || !strings.Contains(got.body, "a12 and a13; write more of it") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 func TestControlIsAppended(t *testing.T) {
 	r := newRig(t, nil)
 	const body = `{"verb":"dlq.retry","target":"d1","reason":"receiver is back","ttl":"2h","args":{"a":"b"}}`
