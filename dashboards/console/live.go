@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	maxLive   = 15 * time.Minute // then the browser connects again and its session is looked at
+	maxLive   = 5 * time.Minute // then the browser connects again and its session is looked at
 	heartbeat = 15 * time.Second
 	patience  = 10 * time.Second // a browser that takes nothing for so long is cut off
 	steady    = 2 * time.Second  // figures of the pipeline change without news
