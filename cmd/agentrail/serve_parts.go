@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/agentrail/agentrail/collector"
 	"github.com/agentrail/agentrail/collector/decode"
@@ -174,9 +175,20 @@ func lookup(j journal.Journal) func(context.Context, uint16, uint64, uint32) (*s
 	}
 }
 
-// rereadBatch reads one batch again, decoded, from the journal.
+// rereadBatch reads one batch again, decoded, from the journal. Records that are
+// asked for one after the other often lie in one batch, which is decoded once:
+// the last one is remembered for as long as somebody else holds it or the
+// collector of garbage leaves it.
 func rereadBatch(j journal.Journal) func(context.Context, uint16, uint64) (*schemas.Batch, error) {
+	var mu sync.Mutex
+	var last weak.Pointer[schemas.Batch]
 	return func(ctx context.Context, shard uint16, offset uint64) (*schemas.Batch, error) {
+		mu.Lock()
+		known := last.Value()
+		mu.Unlock()
+		if known != nil && known.Shard == shard && known.Offset == offset {
+			return known, nil
+		}
 		cur, err := j.Open(ctx, "", int(shard), journal.FromOffset(offset))
 		if err != nil {
 			return nil, err
@@ -189,6 +201,9 @@ func rereadBatch(j journal.Journal) func(context.Context, uint16, uint64) (*sche
 		if b.Gap != nil || b.Offset != offset {
 			return nil, fmt.Errorf("batch %d/%d is not in the journal any more", shard, offset)
 		}
+		mu.Lock()
+		last = weak.Make(b)
+		mu.Unlock()
 		return b, nil
 	}
 }
