@@ -22,7 +22,6 @@ type alertPage struct {
 	Records     []record
 	Missing     int
 	Around      []api.Event // neighbours of the first evidence
-	First       string      // id of the evidence that they are around
 }
 
 // neighbours on each side of a record.
@@ -56,9 +55,7 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 	p.Missing = len(places) - len(p.Records)
 	p.Strip = newStrip(all, places)
 	if len(p.Records) > 0 {
-		e := p.Records[0].Event
-		p.First = e.ID
-		p.Around = c.around(ctx, tenant, e)
+		p.Around = c.around(ctx, tenant, p.Records[0].Event)
 	}
 	return view{template: "alert.html", fragments: []string{"alert-head", "alert-time"}, data: p}, nil
 }

@@ -23,21 +23,21 @@ type pipeline struct {
 }
 
 type stage struct {
-	Name, Title string
-	Events      uint64
-	Rejected    uint64
-	Rate        string
+	Title    string
+	Events   uint64
+	Rejected uint64
+	Rate     string
 }
 
 type branch struct {
-	Name, Title, Kind string
-	Events            uint64
-	Rate              string
-	Lag               uint64
-	Oldest            string
-	Retries, Parked   uint64
-	LastError         string
-	State, Words      string // ok, behind or failing, and the same for people
+	Title, Kind     string
+	Events          uint64
+	Rate            string
+	Lag             uint64
+	Oldest          string
+	Retries, Parked uint64
+	LastError       string
+	State, Words    string // ok, behind or failing, and the same for people
 }
 
 // tail is how many batches behind still count as in step: ticks, and what came
@@ -54,7 +54,7 @@ func (c *Console) pipeline(ctx context.Context) *pipeline {
 	for _, s := range st.Stages {
 		if s.Name == "received" || s.Name == "journalled" {
 			title := map[string]string{"received": "Received", "journalled": "Journalled"}[s.Name]
-			p.Trunk = append(p.Trunk, stage{s.Name, title, s.Events, s.Rejected, c.rates.rate("stage/" + s.Name)})
+			p.Trunk = append(p.Trunk, stage{title, s.Events, s.Rejected, c.rates.rate("stage/" + s.Name)})
 		}
 	}
 	for _, s := range st.Consumers {
@@ -72,7 +72,7 @@ func (c *Console) branch(s api.ConsumerStage) branch {
 		"detectors": "Detectors", "store": "Store", "notary": "Notary", "dlq": "Dead letters", "recent": "This page", "sink": "Sink " + s.Name,
 	}
 	b := branch{
-		Name: s.Name, Title: cmp.Or(titles[s.Kind], s.Name), Kind: s.Kind, Events: s.Events, Rate: c.rates.rate("consumer/" + s.Name),
+		Title: cmp.Or(titles[s.Kind], s.Name), Kind: s.Kind, Events: s.Events, Rate: c.rates.rate("consumer/" + s.Name),
 		Lag: s.Lag, Retries: s.Retries, Parked: s.Parked, LastError: s.LastError, State: "ok", Words: "in step",
 	}
 	if s.Lag > tail || s.OldestUnread > 5 {
