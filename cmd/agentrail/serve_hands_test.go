@@ -46,7 +46,7 @@ func TestHands(t *testing.T) {
 		f("source audit", "1 record could not be read, 1 truncated")
 		f("source audit", "1 unknown endpoint in 50 % of the events; most often /api/v1/widgets/{id}/spin, 1 time,")
 		f("source audit", "taken by no line of the mapping")
-		f("consumers", "5 of 5 are within a minute")
+		f("consumers", "6 of 6 are within a minute")
 		f("sink hook", "since start")
 		f("detector burst", "needs 12 busy windows of 5m0s")
 		if len(r.Mappings) != 1 || !strings.Contains(r.Mappings[0].YAML, "widgets/{target}/spin") {

@@ -127,7 +127,9 @@ func (u *up) run(ctx context.Context) error {
 // with live traffic.
 func (u *up) play(ctx context.Context, url string) error {
 	u.view.line("listening  %s   token in %s", url, filepath.Join(u.dir, "token"))
-	u.view.line("open       %s%s   logs in once, within %d minutes", url, u.login, int(auth.CodeLife.Minutes()))
+	if u.login != "" {
+		u.view.line("open       %s%s   logs in once, within %d minutes", url, u.login, int(auth.CodeLife.Minutes()))
+	}
 	here, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find the current folder: %w", err)

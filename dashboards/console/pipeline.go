@@ -60,7 +60,7 @@ func (c *Console) pipeline(ctx context.Context) *pipeline {
 	for _, s := range st.Consumers {
 		p.Branches = append(p.Branches, c.branch(s))
 	}
-	order := map[string]int{"detectors": 1, "store": 2, "sink": 3, "notary": 4, "recent": 8, "dlq": 9}
+	order := map[string]int{"detectors": 1, "store": 2, "sink": 3, "notary": 4, "survey": 7, "recent": 8, "dlq": 9}
 	slices.SortStableFunc(p.Branches, func(a, b branch) int {
 		return cmp.Compare(cmp.Or(order[a.Kind], 5), cmp.Or(order[b.Kind], 5))
 	})
@@ -69,7 +69,7 @@ func (c *Console) pipeline(ctx context.Context) *pipeline {
 
 func (c *Console) branch(s api.ConsumerStage) branch {
 	titles := map[string]string{
-		"detectors": "Detectors", "store": "Store", "notary": "Notary", "dlq": "Dead letters", "recent": "This page", "sink": "Sink " + s.Name,
+		"detectors": "Detectors", "store": "Store", "notary": "Notary", "dlq": "Dead letters", "recent": "This page", "survey": "Survey", "sink": "Sink " + s.Name,
 	}
 	b := branch{
 		Title: cmp.Or(titles[s.Kind], s.Name), Kind: s.Kind, Events: s.Events, Rate: c.rates.rate("consumer/" + s.Name),
