@@ -189,17 +189,9 @@ func rereadBatch(j journal.Journal) func(context.Context, uint16, uint64) (*sche
 		if known != nil && known.Shard == shard && known.Offset == offset {
 			return known, nil
 		}
-		cur, err := j.Open(ctx, "", int(shard), journal.FromOffset(offset))
+		b, err := batchOf(ctx, j, shard, offset, 0)
 		if err != nil {
 			return nil, err
-		}
-		defer cur.Close()
-		b, err := cur.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if b.Gap != nil || b.Offset != offset {
-			return nil, fmt.Errorf("batch %d/%d is not in the journal any more", shard, offset)
 		}
 		mu.Lock()
 		last = weak.Make(b)
