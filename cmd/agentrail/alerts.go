@@ -39,6 +39,7 @@ func newAlerts(c *console) *cobra.Command {
 		if err := cl.get(cmd.Context(), "alerts", q, &list); err != nil {
 			return err
 		}
+		cl.sayMemory()
 		if list.More {
 			defer fmt.Fprintln(c.err, "the limit was reached; raise --limit or narrow the filters")
 		}

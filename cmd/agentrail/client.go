@@ -30,6 +30,7 @@ type client struct {
 	c         *console
 	server    string
 	tokenFile string
+	memory    bool // the last good answer came from the server's memory
 }
 
 // addClient adds the flags that every client verb has.
@@ -178,13 +179,18 @@ func (cl *client) send(req *http.Request) (io.ReadCloser, error) {
 		return nil, explainDial(req.URL, err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		if resp.Header.Get(api.AnsweredFrom) == "memory" {
-			fmt.Fprintln(cl.c.err, "answered from the server's memory, which holds the newest only: there is no store, or it is not open yet")
-		}
+		cl.memory = resp.Header.Get(api.AnsweredFrom) == "memory"
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	return nil, cl.explainProblem(resp)
+}
+
+// sayMemory says on standard error that a list is not the whole.
+func (cl *client) sayMemory() {
+	if cl.memory {
+		fmt.Fprintln(cl.c.err, "answered from the server's memory, which holds the newest only: there is no store, or it is not open yet")
+	}
 }
 
 func (cl *client) base() (*url.URL, error) {

@@ -86,6 +86,7 @@ func (cl *client) printEvents(ctx context.Context, q url.Values, format string) 
 		return err
 	}
 	defer body.Close()
+	cl.sayMemory()
 	if format == "table" {
 		var rows []api.Event
 		err := eachEvent(body, func(e api.Event) error { rows = append(rows, e); return nil })

@@ -48,7 +48,7 @@ func TestImport(t *testing.T) {
 		fmt.Sprintf("-: line %d, byte %d: bad_csv", rows+2, strings.Index(text, "21.08.2026 23:59:00;")),
 		fmt.Sprintf("-: line %d, byte %d: short_row", rows+3, strings.Index(text, "21.08.2026 23:59:01;")),
 		"unknown endpoints /api/v1/frobnicate 1", "columns not read Notes", "rows too long  1;", "rows too short 1;", "2 agents, 7 actors, 0 tools, 2 actions, by this program's mapping csv", "times not read 1;", "numbers destroyed 1 records",
-		"detectors keep", "alerts not known: server answered 501",
+		"detectors keep", "none on this history",
 	}
 	has(t, code, exitFailure, out+errs, want...)
 

@@ -62,7 +62,7 @@ func TestHands(t *testing.T) {
 		t.Errorf("tap --since prints %q", got)
 	}
 	got := s.hand(exitOK, "top", "--once", "--interval", "100ms")
-	for _, want := range []string{"READY", "received", "wf_1", "shows alerts as they come", "survey"} {
+	for _, want := range []string{"READY", "received", "wf_1", "OPEN ALERTS", "survey"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("top has no %q:\n%s", want, got)
 		}

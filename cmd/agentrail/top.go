@@ -99,8 +99,6 @@ func (cl *client) look(ctx context.Context) (*topData, error) {
 		a, ok := errors.AsType[*answered](err)
 		switch {
 		case err == nil:
-		case ok && a.code == "switched_off":
-			*ask.why = "this server runs without a store; agentrail tap --class alert shows alerts as they come"
 		case ok && a.code == "not_operator":
 			*ask.why = "shown to the tenant that runs the server only"
 		case ok && a.status >= 500:
