@@ -102,6 +102,9 @@ func Fetch(ctx context.Context, dir string, progress func(done, total int64)) (s
 	return lib, Verify(lib, b.sha256)
 }
 
+// ErrNoNPM says that there is no npm to fetch with.
+var ErrNoNPM = errors.New("npm is not installed")
+
 // MissingError says that the library is not there and why it cannot be had.
 type MissingError struct{ Err error }
 
@@ -147,7 +150,7 @@ func removeLeft(dir string) {
 func (b build) download(ctx context.Context, dir, lib string, progress func(done, total int64)) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return errors.New("npm is not installed")
+		return ErrNoNPM
 	}
 	tmp, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
@@ -156,14 +159,14 @@ func (b build) download(ctx context.Context, dir, lib string, progress func(done
 	defer func() { _ = os.RemoveAll(tmp) }()
 
 	var out strings.Builder
-	cmd := exec.CommandContext(ctx, npm, "pack", "--silent", "--no-audit", "--no-fund",
+	cmd := exec.CommandContext(ctx, npm, "pack", "--loglevel=error", "--no-audit", "--no-fund",
 		"--cache", filepath.Join(tmp, "cache"), "--pack-destination", tmp, b.pkg+"@"+Release)
 	cmd.Dir = tmp
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 5 * time.Second
 	total := b.archive + b.library
 	if err := watch(cmd, tmp, func(n int64) { progress(min(n, b.archive), total) }); err != nil {
-		return fmt.Errorf("npm pack %s@%s: %w: %s", b.pkg, Release, err, lastLine(out.String()))
+		return fmt.Errorf("npm pack %s@%s: %w: %s", b.pkg, Release, err, reason(out.String()))
 	}
 	packed, err := filepath.Glob(filepath.Join(tmp, "*.tgz"))
 	if err != nil || len(packed) != 1 {
@@ -310,7 +313,17 @@ func placeSmall(path string, r io.Reader) error {
 	return os.WriteFile(path, b, 0o644)
 }
 
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
+// reason is the line of npm's output that says why it failed, or the last one.
+func reason(out string) string {
+	last := ""
+	for line := range strings.Lines(out) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "npm error ")
+		if strings.Contains(line, "reason: ") || strings.HasPrefix(line, "404 ") {
+			return line
+		}
+		if line != "" {
+			last = line
+		}
+	}
+	return last
 }

@@ -66,6 +66,7 @@ func TestFetchSays(t *testing.T) {
 	}
 	f("", "npm is not installed")
 	f("echo no network >&2; exit 1", "no network")
+	f("printf 'npm error code E\\nnpm error request failed, reason: refused\\nnpm error A log is in x\\n'; exit 1", "exit status 1: request failed, reason: refused")
 	f("exit 0", "left 0 archives")
 	f("cp "+forged+" x.tgz", "checksum")
 	f("cp "+empty+" x.tgz", "holds no libchdb.so")
