@@ -65,6 +65,7 @@ func newServe(c *console) *cobra.Command {
 type serveOptions struct {
 	log     *slog.Logger
 	onReady func(addr string) // called once the listener takes requests
+	onStore func(storeNews)   // called while the store comes up, from a goroutine of its own; may be nil
 }
 
 // serve is the wiring of the whole program, straight on purpose: what is made
@@ -192,7 +193,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	f.run("dlq retries", dead.Run)
 
-	st := newStorage(c, log.With("part", "store"), reg)
+	st := newStorage(c, log.With("part", "store"), reg, o.onStore)
 	f.afterwards("store", st.close)
 	if st != nil {
 		if err := f.follow("store", journal.FromStart(), st, journal.FollowOptions{
