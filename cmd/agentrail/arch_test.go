@@ -37,7 +37,7 @@ var edges = map[string][]string{
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
-	"deploy/bench":                  {},
+	"deploy/bench":                  {"collector/journal", "schemas"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem"},
 }
 
