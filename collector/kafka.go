@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -102,6 +103,8 @@ type kafkaSource struct {
 	faults map[string]string // what -> the error that was logged last
 	behind map[string]int64  // partition -> records that wait
 	policy map[string]topicPolicy
+
+	counts map[string]int // topic -> its partitions, as watch saw them last
 }
 
 // kafkaTurns is how many partitions are unpacked and stored at once.
@@ -226,30 +229,26 @@ func (s *kafkaSource) begin(ctx context.Context, gen *kafka.Generation) {
 // watch returns, which ends the generation, when a topic has got another number
 // of partitions, so that the new ones are given to a member.
 func (s *kafkaSource) watch(ctx context.Context) {
-	var known map[string]int
 	for ctx.Err() == nil {
 		now, err := s.client.partitions(ctx, s.cfg.Topics)
+		before := s.counts
 		switch {
+		case ctx.Err() != nil:
+			return
 		case err != nil:
-			if ctx.Err() == nil {
-				s.fault("cluster", err)
-			}
-		case known == nil:
-			known = now
-			s.well("cluster")
-			for _, t := range s.cfg.Topics {
-				if now[t] == 0 {
-					s.log.Warn("topic does not exist yet, waiting for it", "topic", t)
-				}
-			}
+			s.fault("cluster", err)
 		default:
 			s.well("cluster")
-			for t, n := range now {
-				if n != known[t] {
-					s.log.Info("topic has another number of partitions", "topic", t, "before", known[t], "now", n)
-					return
-				}
+			s.counts = now
+		}
+		for t, n := range now {
+			if n == 0 && (before == nil || before[t] > 0) {
+				s.log.Warn("topic does not exist, waiting for it", "topic", t)
 			}
+		}
+		if err == nil && before != nil && !maps.Equal(before, now) {
+			s.log.Info("topics have other numbers of partitions", "before", before, "now", now)
+			return
 		}
 		wait(ctx, kafkaRefresh)
 	}

@@ -216,7 +216,7 @@ func TestKafkaRebalance(t *testing.T) {
 func TestKafkaLateTopic(t *testing.T) {
 	c, e := cluster(t, 1), newEvidence(t)
 	stop, log := consume(t, c.ListenAddrs(), e, "topics: [audit, late]")
-	until(t, "it waits", func() bool { return log.count("topic does not exist yet") == 1 })
+	until(t, "it waits", func() bool { return log.count("topic does not exist, waiting for it") == 1 })
 	if err := c.CreateTopic("late", 1, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -412,6 +412,32 @@ func TestKafkaGap(t *testing.T) {
 	e.told(t, "source.gap", 2, 4, "not compacted")
 	if n := e.metric(t, "skipped_total", "cause", "missing"); n != 2 {
 		t.Errorf("%v records are missing", n)
+	}
+}
+
+// TestKafkaGapInBatch: records that are missing inside a batch are told, too.
+func TestKafkaGapInBatch(t *testing.T) {
+	c, e := cluster(t, 1), newEvidence(t)
+	serveBatches(c, 9, craft(0, 5, 0, plain(0), plain(1)), craft(6, 6, 0, plain(2)))
+	stop, _ := consume(t, c.ListenAddrs(), e)
+	e.until(t, 3)
+	stop()
+	e.complete(t, 3)
+	e.told(t, "source.gap", 0, 6, "4 records are missing")
+}
+
+// TestKafkaHugeBatch: a batch that is larger than what is kept of an answer is a
+// dead letter.
+func TestKafkaHugeBatch(t *testing.T) {
+	c, e := cluster(t, 1), newEvidence(t)
+	huge := craft(1, 4, 0, strings.Repeat("x", 65<<20), "", "", "")
+	serveBatches(c, 1, craft(0, 0, 0, plain(0)), huge, craft(5, 5, 0, plain(1)))
+	stop, _ := consume(t, c.ListenAddrs(), e)
+	e.until(t, 2)
+	stop()
+	e.complete(t, 2)
+	if l := own[schemas.DeadLetter](t, e.read(t), "dead_letter"); len(l) != 1 || l[0].Code != "batch_too_large" || !strings.HasPrefix(l[0].Reason, "audit/0 offset 1: ") {
+		t.Errorf("%+v", l)
 	}
 }
 

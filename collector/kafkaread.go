@@ -173,8 +173,10 @@ func (r *kafkaRun) batch(ctx context.Context, b *kafkaBatch, aborted map[int64]b
 	case b.transactional() && aborted[b.producer]:
 		r.metrics.skip(r.name, "aborted", int64(b.count))
 	default:
-		if r.at <= b.base {
-			r.metrics.skip(r.name, "compacted", b.last-b.base+1-int64(b.count))
+		if missing := b.last - b.base + 1 - int64(b.count); missing > 0 && r.at <= b.base {
+			if err := r.missing(ctx, b.base, b.last+1, missing); err != nil {
+				return err
+			}
 		}
 		err := b.records(int(r.cfg.MaxRecord), func(rec kafkaRecord) error { return r.add(ctx, rec) })
 		if stored, ok := errors.AsType[*storeError](err); ok {
@@ -188,28 +190,34 @@ func (r *kafkaRun) batch(ctx context.Context, b *kafkaBatch, aborted map[int64]b
 	return nil
 }
 
-// hole goes on at an offset that does not follow the last one. Compaction
-// leaves holes, transactions and retention do not.
+// hole goes on at an offset that does not follow the last one.
 func (r *kafkaRun) hole(ctx context.Context, to int64) error {
 	if err := r.flush(ctx); err != nil {
 		return err
 	}
-	compacted, err := r.isCompacted(ctx)
-	switch {
-	case compacted:
-		r.metrics.skip(r.name, "compacted", to-r.at)
-		r.at = to
-		return nil
-	case err != nil:
-		err = r.tell(ctx, "source.gap", r.at, to, fmt.Sprintf("the records are missing in the topic; whether it is compacted is not known: %v", err))
-	default:
-		err = r.tell(ctx, "source.gap", r.at, to, "the records are missing in the topic, which is not compacted")
-	}
-	if err != nil {
+	if err := r.missing(ctx, r.at, to, to-r.at); err != nil {
 		return err
 	}
-	r.metrics.skip(r.name, "missing", to-r.at)
 	r.at = to
+	return nil
+}
+
+// missing counts n records that are not there, and tells of them unless the
+// topic is compacted: transactions and retention leave no holes.
+func (r *kafkaRun) missing(ctx context.Context, from, to, n int64) error {
+	compacted, err := r.isCompacted(ctx)
+	if compacted {
+		r.metrics.skip(r.name, "compacted", n)
+		return nil
+	}
+	reason := fmt.Sprintf("%d records are missing in the topic, which is not compacted", n)
+	if err != nil {
+		reason = fmt.Sprintf("%d records are missing in the topic; whether it is compacted is not known: %v", n, err)
+	}
+	if err := r.tell(ctx, "source.gap", from, to, reason); err != nil {
+		return err
+	}
+	r.metrics.skip(r.name, "missing", n)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sort"
 	"strconv"
@@ -198,15 +199,15 @@ func (p *kafkaPartition) tell(ctx context.Context, kind string, from, to int64, 
 	})
 }
 
-// insist stores until it succeeds or the generation ends.
+// insist stores until it succeeds or the generation or the program ends.
 func (p *kafkaPartition) insist(ctx context.Context, store func() error) error {
 	for backoff := time.Duration(0); ; {
 		err := store()
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := errors.Join(ctx.Err(), p.run.Err()); err != nil {
+			return err
 		}
 		backoff = storeBackoff(p.log, backoff, err)
 		wait(ctx, backoff)
