@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up test race lint fmt fuzz bench faults integration scenarios screenshots clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -18,8 +18,13 @@ build: ## build bin/agentrail
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
 
-up: build ## start everything on loopback and play the sample day
+up: ## start everything on loopback and play the sample day
+	@./deploy/fetch-engine.sh </dev/null >/dev/null 2>&1 &
+	@$(MAKE) --no-print-directory build
 	$(BIN) up --data $(DATA) $(UPFLAGS)
+
+firstminute: ## measure `make up` from a fresh clone with empty caches
+	./deploy/firstminute.sh
 
 test: ## all tests, from a clean checkout
 	$(GO) test -count=1 -timeout 11m $(PKGS)

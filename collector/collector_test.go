@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -117,6 +118,12 @@ var mappings = sync.OnceValues(func() (*decode.Set, error) { return decode.Open(
 
 func openIn(t testing.TB, dir, kind, fields string, appendTo collector.AppendFunc) (collector.Source, error) {
 	t.Helper()
+	return openAt(t, dir, kind, fields, appendTo, nil)
+}
+
+// openAt opens a source with a clock of its own.
+func openAt(t testing.TB, dir, kind, fields string, appendTo collector.AppendFunc, now func() time.Time) (collector.Source, error) {
+	t.Helper()
 	set, err := mappings()
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +134,7 @@ func openIn(t testing.TB, dir, kind, fields string, appendTo collector.AppendFun
 	}
 	return collector.Open(t.Context(), c, collector.Deps{
 		Append: appendTo, Decode: set, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Reg: prometheus.NewRegistry(), Tenant: "acme", DataDir: dir,
+		Reg: prometheus.NewRegistry(), Tenant: "acme", DataDir: dir, Now: now,
 	})
 }
 

@@ -164,7 +164,7 @@ func (s *file) Run(ctx context.Context) error {
 		}
 		switch {
 		case err != nil && ctx.Err() == nil:
-			backoff = s.backoff(backoff, err)
+			backoff = storeBackoff(s.log, backoff, err)
 			wait(ctx, backoff)
 		case !more:
 			wait(ctx, time.Duration(s.cfg.Poll))
@@ -186,10 +186,10 @@ func (s *file) close() {
 	}
 }
 
-// backoff says how long to wait after an Append that failed.
-func (s *file) backoff(last time.Duration, err error) time.Duration {
+// storeBackoff says how long to wait after an Append that failed.
+func storeBackoff(log *slog.Logger, last time.Duration, err error) time.Duration {
 	if last == 0 {
-		s.log.Warn("records cannot be stored, waiting", "error", err)
+		log.Warn("records cannot be stored, waiting", "error", err)
 	}
 	next := min(max(2*last, 100*time.Millisecond), 30*time.Second)
 	if later, ok := errors.AsType[*journal.RetryAfter](err); ok {

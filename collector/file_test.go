@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,7 +74,12 @@ func until(t testing.TB, what string, ok func() bool) {
 // run starts a file source and returns what stops it.
 func run(t testing.TB, dir, fields string, append func(context.Context, *schemas.Batch) (uint64, error)) (stop func()) {
 	t.Helper()
-	s, err := openIn(t, dir, "file", fields, append)
+	return runAt(t, dir, fields, append, nil)
+}
+
+func runAt(t testing.TB, dir, fields string, append func(context.Context, *schemas.Batch) (uint64, error), now func() time.Time) (stop func()) {
+	t.Helper()
+	s, err := openAt(t, dir, "file", fields, append, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,13 +448,17 @@ func TestFileThatIsDeletedIsReadToItsEnd(t *testing.T) {
 	defer f.Close()
 	j := &memory{}
 	fmt.Fprint(f, plains(0, 5))
-	run(t, dir, strings.Replace(tail(path), "50ms", "300ms", 1), j.Append)
+	began := time.Now()
+	var passed atomic.Int64
+	runAt(t, dir, tail(path), j.Append, func() time.Time { return began.Add(time.Duration(passed.Load())) })
 	until(t, "first records", func() bool { return len(j.accepted()) == 5 })
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprint(f, plains(5, 8)+strings.TrimSuffix(plains(8, 9), "\n"))
-	until(t, "records behind the removal", func() bool { return len(j.accepted()) == 9 })
+	until(t, "records behind the removal", func() bool { return len(j.accepted()) == 8 })
+	passed.Store(int64(time.Minute)) // past close_after: what has no line end is a record, too
+	until(t, "the last record", func() bool { return len(j.accepted()) == 9 })
 }
 
 func TestFileConfigFaults(t *testing.T) {

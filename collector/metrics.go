@@ -13,6 +13,8 @@ type metrics struct {
 	records  *prometheus.CounterVec // source, outcome: accepted, duplicate, rejected
 	rejected *prometheus.CounterVec // source, code: why, as in dead letters
 	bytes    *prometheus.CounterVec // source
+	skipped  *prometheus.CounterVec // source, cause: see newMetrics
+	lag      *prometheus.GaugeVec   // source
 }
 
 // newMetrics returns the collector's metrics in reg. All sources share them,
@@ -23,17 +25,32 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		records:  counter(reg, "records_total", "Records read, by source and outcome (accepted, duplicate, rejected).", "source", "outcome"),
 		rejected: counter(reg, "rejected_total", "Records that could not be read, by source and reason code.", "source", "code"),
 		bytes:    counter(reg, "bytes_total", "Bytes of records stored, after decompression.", "source"),
+		skipped:  counter(reg, "skipped_total", "Records of a topic that did not become events, by source and cause (tombstone, aborted, compacted, retention, missing); reset counts topics that were begun anew.", "source", "cause"),
+		lag: known(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "agentrail", Subsystem: "collector", Name: "lag_records", Help: "Records of a topic that are waiting to be read, by source.",
+		}, []string{"source"})),
+	}
+}
+
+// skip counts records that are passed over.
+func (m *metrics) skip(source, cause string, n int64) {
+	if n > 0 {
+		m.skipped.WithLabelValues(source, cause).Add(float64(n))
 	}
 }
 
 func counter(reg prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrail", Subsystem: "collector", Name: name, Help: help}, labels)
+	return known(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrail", Subsystem: "collector", Name: name, Help: help}, labels))
+}
+
+// known registers c, or returns what an earlier source registered.
+func known[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 	if err := reg.Register(c); err != nil {
 		var known prometheus.AlreadyRegisteredError
 		if !errors.As(err, &known) {
 			panic("BUG: " + err.Error())
 		}
-		return known.ExistingCollector.(*prometheus.CounterVec)
+		return known.ExistingCollector.(C)
 	}
 	return c
 }

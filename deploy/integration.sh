@@ -23,6 +23,8 @@ check() {
   printf '... %s\n' "$name"
   if "$@" >"$log" 2>&1 && ! grep -q 'no tests to run' "$log"; then
     row "$name" ok "$((SECONDS - began)) s"
+  elif reason=$(grep -m 1 '^NOT RUN: ' "$log"); then
+    row "$name" "NOT RUN" "${reason#NOT RUN: }"
   else
     row "$name" FAILED "see $log"
     tail -n 30 "$log"
@@ -68,6 +70,9 @@ if chromium >/dev/null; then
 else
   row "page in a real Chromium" "NOT RUN" "no Chromium, and it cannot be installed: apt-get install chromium as root"
 fi
+
+check "kafka source <- Apache Kafka, kcat" kafka.log \
+  "$root/deploy/integration/kafka.sh"
 
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"

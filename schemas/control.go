@@ -38,7 +38,7 @@ type DeadLetter struct {
 
 // Health is what the pipeline says about itself.
 type Health struct {
-	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, cursor.abandoned, ...
+	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, source.gap, ...
 	Tenant   string    `json:"tenant,omitempty"`
 	Consumer string    `json:"consumer,omitempty"`
 	Reason   string    `json:"reason"`

@@ -38,7 +38,7 @@ var edges = map[string][]string{
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
-	"deploy/bench":                  {},
+	"deploy/bench":                  {"collector/journal", "schemas"},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem"},
 }

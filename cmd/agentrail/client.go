@@ -194,12 +194,28 @@ func (cl *client) sayMemory() {
 }
 
 func (cl *client) base() (*url.URL, error) {
-	s := firstOf(cl.server, cl.c.env("AGENTRAIL_SERVER"), defaultServer)
+	s := firstOf(cl.server, cl.c.env("AGENTRAIL_SERVER"), cl.running(), defaultServer)
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usagef("write it as "+defaultServer, "server address %q is no http address", s)
 	}
 	return u, nil
+}
+
+// running is the address of the `agentrail up` that runs in the folder of the
+// token file, if one does: a token and the address beside it belong together.
+func (cl *client) running() string {
+	for _, file := range cl.tokenFiles() {
+		if _, err := os.Stat(file); err != nil {
+			continue
+		}
+		var r upRunning
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(file), runningFile)); err == nil && json.Unmarshal(b, &r) == nil {
+			return r.URL
+		}
+		break
+	}
+	return ""
 }
 
 // maxTokenFile caps a token file, bytes.
@@ -209,10 +225,7 @@ const maxTokenFile = 4 << 10
 // be there.
 func (cl *client) token() (string, error) {
 	named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE"))
-	files := []string{named}
-	if named == "" {
-		files = cl.tokenFiles()
-	}
+	files := cl.tokenFiles()
 	for _, file := range files {
 		f, err := os.Open(file)
 		if errors.Is(err, fs.ErrNotExist) && named == "" {
@@ -236,7 +249,12 @@ func (cl *client) token() (string, error) {
 		"no token file; looked at %s", strings.Join(files, " and "))
 }
 
+// tokenFiles are where the token may be: the file that was named, or else the
+// usual places.
 func (cl *client) tokenFiles() []string {
+	if named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE")); named != "" {
+		return []string{named}
+	}
 	dir := cl.c.env("XDG_CONFIG_HOME")
 	if dir == "" {
 		dir = filepath.Join(cl.c.env("HOME"), ".config")

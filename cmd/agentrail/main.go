@@ -82,7 +82,7 @@ func newRoot(c *console) *cobra.Command {
 		return usagef("see: "+cmd.CommandPath()+" --help", "%w", err)
 	})
 	root.AddCommand(
-		newUp(c), newServe(c), newTap(c), newTop(c), newDoctor(c),
+		newUp(c), newDemo(c), newServe(c), newTap(c), newTop(c), newDoctor(c),
 		newEvents(c), newRuns(c), newAlerts(c), newDLQ(c), newImport(c), newMapping(c),
 		newLog(c), newVerify(c), newValidate(c), newSample(c), newToken(c), newEngine(c), newVersion(c),
 	)

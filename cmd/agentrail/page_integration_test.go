@@ -394,7 +394,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	s := startInProcess(t, "  - {kind: subscription, zone: "+sample.Zone+"}\n  - {kind: burst}\n  - {kind: denial}")
 	day := sample.Generate(sample.Options{Seed: 1})
-	if _, err := sample.Play(t.Context(), s.url, s.token, day, nil); err != nil {
+	if _, err := (&sample.Sender{URL: s.url, Token: s.token}).Play(t.Context(), day, nil); err != nil {
 		t.Fatal(err)
 	}
 	s.drained(t)

@@ -69,6 +69,7 @@ type serveOptions struct {
 	// onReady is called once the listener takes requests. login makes the path
 	// of a page that logs the principal in once, or "" if it has no token.
 	onReady func(addr string, login func(principal string) string)
+	onStore func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
 }
 
 // serve is the wiring of the whole program, straight on purpose: what is made
@@ -205,7 +206,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		return err
 	}
 
-	st := newStorage(c, log.With("part", "store"), reg)
+	st := newStorage(c, log.With("part", "store"), reg, o.onStore)
 	f.afterwards("store", st.close)
 	if st != nil {
 		if err := f.follow("store", journal.FromStart(), st, journal.FollowOptions{

@@ -25,6 +25,7 @@ type storage struct {
 	c   *config
 	log *slog.Logger
 	reg prometheus.Registerer
+	say func(storeNews) // never nil
 
 	up     chan struct{} // closed when s is there
 	mu     sync.Mutex
@@ -33,11 +34,24 @@ type storage struct {
 	last   error // why it is not there yet
 }
 
-func newStorage(c *config, log *slog.Logger, reg prometheus.Registerer) *storage {
+// storeNews says how the store comes up: how far the engine's library is, why a
+// try failed, or that it is open.
+type storeNews struct {
+	done, total int64 // bytes; total is 0 when nothing is being fetched
+	err         error // another try follows
+	open        bool
+}
+
+// newStorage returns a storage that tells say of its way up, from the goroutine
+// of open; say may be nil.
+func newStorage(c *config, log *slog.Logger, reg prometheus.Registerer, say func(storeNews)) *storage {
 	if c.Store.Kind == "none" {
 		return nil
 	}
-	return &storage{c: c, log: log, reg: reg, up: make(chan struct{}), last: errors.New("starting")}
+	if say == nil {
+		say = func(storeNews) {}
+	}
+	return &storage{c: c, log: log, reg: reg, say: say, up: make(chan struct{}), last: errors.New("starting")}
 }
 
 // open brings the store up, however often it takes, and returns.
@@ -47,6 +61,7 @@ func (st *storage) open(ctx context.Context) error {
 		if err == nil {
 			st.log.Info("store is open", "kind", st.c.Store.Kind)
 			close(st.up)
+			st.say(storeNews{open: true})
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -55,6 +70,7 @@ func (st *storage) open(ctx context.Context) error {
 		st.mu.Lock()
 		st.last = err
 		st.mu.Unlock()
+		st.say(storeNews{err: err})
 		st.log.Warn("store not open yet; the journal keeps what comes", "err", err, "next_try", wait)
 		select {
 		case <-ctx.Done():
@@ -97,9 +113,11 @@ func (st *storage) startEngine(ctx context.Context) (*engine.Supervisor, error) 
 	lib := st.c.Store.Library
 	if lib == "" {
 		var err error
-		if lib, err = engine.Fetch(ctx, st.c.Store.Cache, nil); err != nil {
+		progress := func(done, total int64) { st.say(storeNews{done: done, total: total}) }
+		if lib, err = engine.Fetch(ctx, st.c.Store.Cache, progress); err != nil {
 			return nil, err
 		}
+		st.say(storeNews{})
 	}
 	o := engine.SupervisorOptions{
 		Engine: engine.Options{Data: filepath.Join(st.c.Data, "engine"), Library: lib, SHA256: st.c.Store.LibrarySHA256, MaxMemory: int64(st.c.Store.Memory)},

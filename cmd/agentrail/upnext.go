@@ -8,12 +8,30 @@ import (
 )
 
 // upCommands writes commands as they work where `up` was started: with the
-// name by which the program was called, and with address and token file where
-// the client would not find them by itself.
+// name by which the program was called, and with the token file, beside which
+// the address lies, where the client would not find it by itself.
 type upCommands struct {
-	program  string
-	url, dir string
-	here     string // current folder
+	program   string
+	url       string // spelled out where the environment names another
+	dir       string
+	here      string // current folder
+	elsewhere bool   // the client would take another token than the folder's
+	tokenFile string // of a server that has no folder here
+}
+
+// newUpCommands returns the commands for the folder.
+func newUpCommands(c *console, dir, here string) upCommands {
+	u := upCommands{program: programName(), dir: dir, here: here}
+	cl := &client{c: c}
+	for _, file := range cl.tokenFiles() {
+		if file == filepath.Join("data", "token") {
+			break
+		}
+		if _, err := os.Stat(file); err == nil || c.env("AGENTRAIL_TOKEN_FILE") != "" {
+			u.elsewhere = true
+		}
+	}
+	return u
 }
 
 // programName is what to type for this program.
@@ -30,10 +48,13 @@ func programName() string {
 // client is a verb that asks the server.
 func (u upCommands) client(verb string) string {
 	cmd := u.program + " " + verb
-	if u.url != defaultServer {
+	if u.url != "" {
 		cmd += " --server " + u.url
 	}
-	if u.dir != filepath.Join(u.here, "data") {
+	switch {
+	case u.tokenFile != "":
+		cmd += " --token-file " + shellQuote(u.tokenFile)
+	case u.elsewhere || u.dir != filepath.Join(u.here, "data"):
 		cmd += " --token-file " + u.path("token")
 	}
 	return cmd
@@ -48,18 +69,45 @@ func (u upCommands) path(elem ...string) string {
 	return shellQuote(file)
 }
 
-// next are three commands to go on with. After --once nothing listens any more.
+// alert shows an alert: asks the server or, where nothing can be looked up,
+// finds it in the file that the sink of up writes.
+func (u upCommands) alert(id string, searchable bool) string {
+	if !searchable {
+		return "grep " + id + " " + u.path("export", "events.ndjson")
+	}
+	return u.client("alerts show " + id)
+}
+
+// up goes on with the folder.
+func (u upCommands) up() string {
+	if u.dir == filepath.Join(u.here, "data") {
+		return u.program + " up"
+	}
+	return u.program + " up --data " + u.path()
+}
+
+// demo plants an incident into the server that runs in the folder.
+func (u upCommands) demo(incident string) string {
+	cmd := u.program + " demo " + incident
+	if u.dir != filepath.Join(u.here, "data") {
+		cmd += " --data " + u.path()
+	}
+	return cmd
+}
+
+// next are some commands to go on with. After --once nothing listens any more.
 func (u upCommands) next(once bool) string {
 	verify := u.program + " verify --data " + u.path("data") + " --key " + u.path("config", "head.key.pub")
 	lines := [][2]string{
 		{"the alerts, newest first", u.client("alerts")},
 		{"what was refused", u.client("events --action tool.execute --outcome denied --limit 20")},
 		{"proof that nothing was changed", verify},
+		{"an incident of your own: its alert comes at once", u.demo("burst")},
 	}
 	if once {
-		u.url = defaultServer
-		lines[0] = [2]string{"start it again; the day is not played twice", u.program + " up --data " + u.path()}
+		lines[0] = [2]string{"start it again; the day is not played twice", u.up()}
 		lines[1] = [2]string{"then: the alerts, newest first", u.client("alerts")}
+		lines = lines[:3]
 	}
 	var b strings.Builder
 	b.WriteString("Next:\n")

@@ -15,6 +15,9 @@ type cutter struct {
 	b       *schemas.Batch
 	lim     Limits
 	json    jsonscan.Limits
+	body    []byte // of b, up to the end of the part that is being read
+	from    int    // where that part begins
+	had     int    // records before it
 	rejects []Reject
 	same    map[schemas.Digest]uint32 // identical records without an id, counted
 	named   []byte                    // what an id is the hash of
@@ -30,12 +33,34 @@ type cutter struct {
 // bom is the byte order mark that some tools put before UTF-8.
 var bom = []byte("\xef\xbb\xbf")
 
+// cut reads the parts of the body one after the other.
 func (c *cutter) cut() {
-	i := 0
-	if bytes.HasPrefix(c.b.Body, bom) {
-		i = len(bom)
+	if c.lim.Ends == nil {
+		c.readPart()
+		return
 	}
-	if i = skipSpace(c.b.Body, i); i < len(c.b.Body) && c.b.Body[i] == '[' {
+	for _, end := range c.lim.Ends {
+		if c.had = len(c.b.Records); c.had >= c.lim.Records {
+			c.body = c.b.Body
+			c.full(skipSpace(c.body, c.from))
+			return
+		}
+		c.body, c.lost, c.spanned = c.b.Body[:end], false, false
+		c.readPart()
+		if len(c.b.Records) == c.had {
+			c.reject(int(end), int(end), CodeEmpty, "it holds no record")
+		}
+		c.from = int(end)
+	}
+}
+
+// readPart reads what lies between c.from and the end of c.body.
+func (c *cutter) readPart() {
+	i := c.from
+	if bytes.HasPrefix(c.body[i:], bom) {
+		i += len(bom)
+	}
+	if i = skipSpace(c.body, i); i < len(c.body) && c.body[i] == '[' {
 		i = c.array(i + 1)
 	}
 	c.lines(i)
@@ -44,8 +69,8 @@ func (c *cutter) cut() {
 // lines reads one record after the other, each on its line. If the first one
 // spans lines, all may.
 func (c *cutter) lines(i int) {
-	body := c.b.Body
-	first := len(c.b.Records) == 0
+	body := c.body
+	first := len(c.b.Records) == c.had
 	for {
 		if i = skipSpace(body, i); i >= len(body) || c.full(i) {
 			return
@@ -80,7 +105,7 @@ func (c *cutter) lines(i int) {
 // span finds out whether the first record, which its line does not hold whole,
 // goes on in the next lines or was cut off.
 func (c *cutter) span(i int, cut *jsonscan.Error) (end int, err *jsonscan.Error) {
-	body := c.b.Body
+	body := c.body
 	c.json.Lines = false
 	end, err = c.record(i)
 	switch {
@@ -98,7 +123,7 @@ func (c *cutter) span(i int, cut *jsonscan.Error) (end int, err *jsonscan.Error)
 // record scans the record at body[i]. It does not look further than one
 // record may reach.
 func (c *cutter) record(i int) (end int, err *jsonscan.Error) {
-	body := c.b.Body
+	body := c.body
 	data := body[:min(len(body), i+c.lim.RecordBytes)]
 	end, e := c.scan.Scan(c.p.trie, data, i, c.json)
 	if e != nil {
@@ -141,7 +166,7 @@ func (c *cutter) refuse(start, end int, err *jsonscan.Error) {
 // array reads the records behind an opening bracket and returns the offset of
 // what follows the array.
 func (c *cutter) array(i int) int {
-	body := c.b.Body
+	body := c.body
 	c.json.Lines = false
 	if i = skipSpace(body, i); i < len(body) && body[i] == ']' {
 		return i + 1
@@ -194,7 +219,7 @@ func (c *cutter) balance(i int) int {
 	if c.lost {
 		return -1
 	}
-	body, depth := c.b.Body, 0
+	body, depth := c.body, 0
 	for ; i < len(body); i++ {
 		switch body[i] {
 		case '"':
@@ -231,8 +256,8 @@ func (c *cutter) balance(i int) int {
 // nextRecord returns where the next record probably starts after one at i that
 // is broken: at the next line that begins with a brace, as far in as that one.
 func (c *cutter) nextRecord(i int) int {
-	body := c.b.Body
-	column := i - 1 - bytes.LastIndexByte(body[:i], '\n')
+	body := c.body
+	column := i - c.from - 1 - bytes.LastIndexByte(body[c.from:i], '\n')
 	if len(trimmed(body, i-column, i)) > 0 {
 		column = -1
 	}
@@ -252,10 +277,10 @@ func (c *cutter) nextRecord(i int) int {
 
 // nextLine returns the offset behind the line that holds byte i.
 func (c *cutter) nextLine(i int) int {
-	if n := bytes.IndexByte(c.b.Body[i:], '\n'); n >= 0 {
+	if n := bytes.IndexByte(c.body[i:], '\n'); n >= 0 {
 		return i + n + 1
 	}
-	return len(c.b.Body)
+	return len(c.body)
 }
 
 // full rejects the rest of a body that has too many records.
@@ -263,7 +288,7 @@ func (c *cutter) full(i int) bool {
 	if len(c.b.Records) < c.lim.Records {
 		return false
 	}
-	c.reject(i, trimEnd(c.b.Body, i, len(c.b.Body)), CodeTooManyRecords, fmt.Sprintf("more than %d records in one body: send smaller batches", c.lim.Records))
+	c.reject(i, trimEnd(c.body, i, len(c.body)), CodeTooManyRecords, fmt.Sprintf("more than %d records in one body: send smaller batches", c.lim.Records))
 	return true
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
@@ -23,6 +24,13 @@ type Limits struct {
 	// their own in files and topics. If nil, these are named by their content
 	// and by their number among identical records of the body.
 	Position func(start uint32) string
+
+	// Ends cuts the body before it is read: part i ends at Ends[i] and begins
+	// where the one before ends. Each part is read as a body of its own, so
+	// that one that is broken costs the others nothing, and a part without a
+	// record is rejected as empty. The ends do not go back and the last is the
+	// length of the body. If nil, the body is one part and may be empty.
+	Ends []uint32
 }
 
 func (l Limits) orDefaults() Limits {
@@ -38,6 +46,14 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
+// checkEnds reports whether the parts make up the body.
+func (l Limits) checkEnds(size int) error {
+	if l.Ends != nil && (len(l.Ends) == 0 || int(l.Ends[len(l.Ends)-1]) != size || !slices.IsSorted(l.Ends)) {
+		return fmt.Errorf("read body: its %d parts do not make up its %d bytes", len(l.Ends), size)
+	}
+	return nil
+}
+
 // Codes of a Reject.
 const (
 	CodeBadJSON        = "bad_json"
@@ -47,6 +63,7 @@ const (
 	CodeTooLarge       = "record_too_large"
 	CodeNotAnObject    = "not_an_object"
 	CodeTooManyRecords = "too_many_records"
+	CodeEmpty          = "empty"
 )
 
 // Reject names a record that could not be read. It is in the batch as well,
@@ -65,7 +82,8 @@ var ErrNothing = errors.New("no record could be read")
 
 // Read cuts b.Body into records and makes their events; it is the first
 // reading of a batch. By its content the body is JSON lines, one JSON array of
-// records, or JSON objects that span lines. A record that cannot be read is
+// records, or JSON objects that span lines; so is each of its parts, if
+// lim.Ends says where they end. A record that cannot be read is
 // flagged rejected and costs its neighbours nothing. Read sets Records, Events
 // and the header's decoder and mapping; Tenant, Source, Log, Class and Received
 // must be set. It returns ErrNothing, together with the rejects, if there is no
@@ -74,15 +92,12 @@ func (m *Mapping) Read(b *schemas.Batch, lim Limits) ([]Reject, error) {
 	if uint64(len(b.Body)) > math.MaxUint32 {
 		return nil, fmt.Errorf("read body: %d bytes, at most %d are possible", len(b.Body), uint32(math.MaxUint32))
 	}
+	if err := lim.checkEnds(len(b.Body)); err != nil {
+		return nil, err
+	}
 	r := m.pool.Get().(*reader)
 	defer m.release(r)
-	c := &cutter{reader: r, b: b, lim: lim.orDefaults(), line: 1}
-	r.b = b
-	c.json = jsonscan.Limits{Depth: c.lim.Depth, Keys: c.lim.Keys}
-	b.Decoder, b.DecoderVersion, b.Mapping = JSON, version, m.digest
-	if m.prog.kindLog {
-		b.Decoder = Self
-	}
+	c := m.cutter(r, b, lim)
 	if m.prog.tableOnly || isTable(b.ContentType) {
 		return m.readTable(c)
 	}
@@ -102,6 +117,30 @@ func (c *cutter) nothing(empty string) error {
 		return fmt.Errorf("%w: line %d: %s", ErrNothing, first.Line, first.Reason)
 	}
 	return nil
+}
+
+// Refuse makes the whole body one record that is rejected for what the caller
+// found, such as a value that was too large to be read. Like Read it sets
+// Records, Events and the header's decoder and mapping.
+func (m *Mapping) Refuse(b *schemas.Batch, lim Limits, code, reason string) []Reject {
+	r := m.pool.Get().(*reader)
+	defer m.release(r)
+	c := m.cutter(r, b, lim)
+	c.reject(0, len(b.Body), code, reason)
+	return c.rejects
+}
+
+// cutter returns what reads the batch for the first time.
+func (m *Mapping) cutter(r *reader, b *schemas.Batch, lim Limits) *cutter {
+	c := &cutter{reader: r, b: b, lim: lim.orDefaults(), body: b.Body, line: 1}
+	r.b = b
+	c.json = jsonscan.Limits{Depth: c.lim.Depth, Keys: c.lim.Keys}
+	b.Decoder, b.DecoderVersion, b.Mapping = JSON, version, m.digest
+	if m.prog.kindLog {
+		b.Decoder = Self
+	}
+	b.Records, b.Events = nil, nil
+	return c
 }
 
 func (m *Mapping) release(r *reader) {

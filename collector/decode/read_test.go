@@ -3,6 +3,7 @@ package decode_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,59 @@ func TestCut(t *testing.T) {
 	f("empty array", "[]", "")
 	f("empty", " \r\n", "")
 	f("only bad", "{\n", "1:truncated")
+}
+
+// parts joins parts to a body and says where they end.
+func parts(of ...string) (body string, ends []uint32) {
+	for _, p := range of {
+		body += p
+		ends = append(ends, uint32(len(body)))
+	}
+	return body, ends
+}
+
+func TestParts(t *testing.T) {
+	m := mapped(t, "bench")
+	f := func(name, want string, of ...string) {
+		t.Helper()
+		body, ends := parts(of...)
+		b := batch(body)
+		rejects, err := m.Read(b, decode.Limits{RecordBytes: 4096, Ends: ends})
+		if got := outline(b, rejects); got != want || errors.Is(err, decode.ErrNothing) != (len(rejects) == len(b.Records)) {
+			t.Errorf("%s: %v\n got %s\nwant %s", name, err, got, want)
+		}
+	}
+	f("one each", "one two", good1, "\n"+good2)
+	f("without anything between", "one two", good1, good2)
+	f("byte order marks", "one two", "\xef\xbb\xbf"+good1, "\xef\xbb\xbf"+good2)
+	f("lines and an array", "one two one two", good1+"\n"+good2, "["+good1+","+good2+"]")
+	f("empty", "1:empty one 2:empty two 3:empty", "", good1, "\n", good2, "\n[]")
+	f("an array without end", "one 1:truncated two", "["+good1, good2)
+	f("an array whose brackets do not balance", "1:bad_json one two", `[{"a":[1}`, good1, good2)
+	f("an object over lines without end", "1:truncated two one", "{\n\"a\":1,\n\"b\":", good2, good1)
+	f("a string without end", "1:truncated two", `{"a":"`, good2)
+	f("a line, then objects over lines", "one two", good1, strings.ReplaceAll(good2, ",", ",\n  "))
+	f("nothing at all", "1:empty", "")
+}
+
+func TestPartsHaveToMakeUpTheBody(t *testing.T) {
+	for _, ends := range [][]uint32{{}, {3}, {uint32(len(good1)) + 1}, {9, 5, uint32(len(good1))}} {
+		if _, err := mapped(t, "bench").Read(batch(good1), decode.Limits{Ends: ends}); err == nil || errors.Is(err, decode.ErrNothing) {
+			t.Errorf("%v: %v", ends, err)
+		}
+	}
+}
+
+func TestTooManyRecordsInParts(t *testing.T) {
+	body, ends := parts(good1, "\n"+good1, "\n"+good1+"\n"+good1, "\n"+good2, "\n"+good2)
+	b := batch(body)
+	rejects, err := mapped(t, "bench").Read(b, decode.Limits{Records: 3, Ends: ends})
+	if got := outline(b, rejects); err != nil || got != "one one one 4:too_many_records 5:too_many_records" {
+		t.Errorf("%s, %v", got, err)
+	}
+	if last := b.Records[4]; int(last.Start+last.Length) != len(body) {
+		t.Errorf("the last reject ends at %d of %d", last.Start+last.Length, len(body))
+	}
 }
 
 func TestTooManyRecords(t *testing.T) {
@@ -225,6 +279,37 @@ func TestSealed(t *testing.T) {
 	}
 }
 
+func TestRefuse(t *testing.T) {
+	set := open(t, "", "testdata/bench.yaml")
+	m, err := set.Mapping("bench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"", good1, "\x00 no\nJSON"} {
+		b := batch(body)
+		rejects := m.Refuse(b, decode.Limits{Position: func(uint32) string { return "here" }}, "too_odd", "it is odd")
+		if got := outline(b, rejects); got != "1:too_odd" || len(b.Records) != 1 || int(b.Records[0].Length) != len(body) {
+			t.Errorf("%q: %s, %+v", body, got, b.Records)
+		}
+		if d := cmp.Diff(b.Events, again(t, set, b)); d != "" {
+			t.Errorf("%q (-first +second):\n%s", body, d)
+		}
+	}
+}
+
+// cutAt makes ends of parts of those sizes.
+func cutAt(size int, sizes []byte) (ends []uint32) {
+	at := 0
+	for _, s := range sizes {
+		at = min(at+int(s), size)
+		ends = append(ends, uint32(at))
+	}
+	if sizes != nil {
+		ends = append(ends, uint32(size))
+	}
+	return ends
+}
+
 // FuzzRead: whatever comes in, the records tell all of it in order, and the
 // second reading is the first.
 func FuzzRead(f *testing.F) {
@@ -232,17 +317,19 @@ func FuzzRead(f *testing.F) {
 		good1 + "\n" + good2, "[" + good1 + "," + good2 + "]", "{\n\"a\":1\n}", "[{\"a\":[1},\n{}]", "\xef\xbb\xbf" + good1 + "\r\n", "[[", "[{\"a\":\"\n", "7\n{}\n",
 		`{"jsonPayload":{"Type":"ACTION","Action":{"ExecutionStatus":"ERROR"}},"timestamp":1e9}`,
 	} {
-		f.Add([]byte(s), byte(0))
+		f.Add([]byte(s), byte(0), []byte(nil))
+		f.Add([]byte(s), byte(0), []byte{7, 0, 30})
 	}
 	set := open(f, "", "testdata/bench.yaml")
 	names := []string{"bench", "audit", "workflowrun", "agentrail"}
-	f.Fuzz(func(t *testing.T, body []byte, which byte) {
+	f.Fuzz(func(t *testing.T, body []byte, which byte, sizes []byte) {
 		m, err := set.Mapping(names[int(which)%len(names)])
 		if err != nil {
 			t.Fatal(err)
 		}
 		b := batch(string(body))
-		rejects, err := m.Read(b, decode.Limits{RecordBytes: 200, Records: 50, Depth: 8, Keys: 20})
+		ends := cutAt(len(body), sizes)
+		rejects, err := m.Read(b, decode.Limits{RecordBytes: 200, Records: 50, Depth: 8, Keys: 20, Ends: ends})
 		if errors.Is(err, decode.ErrNothing) != (len(rejects) == len(b.Records)) {
 			t.Fatalf("%d records, %d rejects, error %v", len(b.Records), len(rejects), err)
 		}
@@ -252,6 +339,9 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("record %d overlaps or lies outside: %+v", i, r)
 			}
 			end = r.Start + r.Length
+			if i := slices.IndexFunc(ends, func(e uint32) bool { return e > r.Start }); i >= 0 && end > ends[i] && rejects[len(rejects)-1].Code != decode.CodeTooManyRecords {
+				t.Fatalf("record %+v reaches over the end of its part at %d", r, ends[i])
+			}
 		}
 		if s := outline(b, rejects); strings.Contains(s, "belong") {
 			t.Fatal(s)

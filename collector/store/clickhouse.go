@@ -55,6 +55,11 @@ func insertSettings(ctx context.Context, conn driver.Conn) (map[string]any, erro
 		"max_insert_block_size":      maxInsertRows * 2,
 		"min_insert_block_size_rows": maxInsertRows * 2,
 		"deduplicate_blocks_in_dependent_materialized_views": 1,
+
+		// What merges do anyway need not be done to every new part as well:
+		// collapse rows of one key, build the bloom filters.
+		"optimize_on_insert":                 0,
+		"materialize_skip_indexes_on_insert": 0,
 	}
 	rows, err := conn.Query(ctx, "SELECT name FROM system.settings WHERE name IN {names:Array(String)}",
 		clickhouse.Named("names", keys(wanted)))

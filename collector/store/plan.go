@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -105,5 +107,28 @@ func chunks(rows []row, bytes func(row) int) [][]row {
 	if start < len(rows) {
 		out = append(out, rows[start:])
 	}
+	return out
+}
+
+// inKeyOrder returns a copy of the rows in the order of the tables events and
+// raw. ClickHouse stores a block that comes sorted as it is; else it sorts it
+// and copies every column once more.
+func inKeyOrder(rows []row) []row {
+	out := slices.Clone(rows)
+	slices.SortFunc(out, func(x, y row) int {
+		if c := cmp.Compare(x.Tenant, y.Tenant); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(x.Kind, y.Kind); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(x.Time, y.Time); c != 0 {
+			return c
+		}
+		if c := bytes.Compare(x.ID[:], y.ID[:]); c != 0 {
+			return c
+		}
+		return bytes.Compare(x.Digest[:], y.Digest[:])
+	})
 	return out
 }

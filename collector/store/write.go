@@ -28,21 +28,25 @@ func makeJobs(p *plan, raw bool) (out []job, bad []journal.RejectedItem) {
 			out = append(out, inserts(p, "raw", part, withContent(rows), contentSize, rawColumns())...)
 		}
 		out = append(out, inserts(p, "runs", part, runs(rows), rowOverhead, runColumns())...)
-		out = append(out, insertOf("events_per_hour", p.token("events_per_hour", part, 0), rollUp(rows, part), hourColumns()))
+		hours := func() []hourRow { return rollUp(rows, part) }
+		out = append(out, insertOf("events_per_hour", p.token("events_per_hour", part, 0), hours, hourColumns()))
 	}
 	alerts, bad := alertRows(p)
 	if len(alerts) > 0 {
-		out = append(out, insertOf("alerts", p.token("alerts", 0, 0), alerts, alertColumns()))
+		out = append(out, insertOf("alerts", p.token("alerts", 0, 0), func() []alertRow { return alerts }, alertColumns()))
 	}
 	return out, bad
 }
 
 func rowOverhead(row) int   { return 0 }
 func contentSize(r row) int { return len(r.Raw) }
+
+// inserts cuts rows into inserts, as they came, and sorts each of them: what
+// an insert holds depends on the plan alone.
 func inserts(p *plan, table string, part uint32, rows []row, size func(row) int, columns []column[row]) []job {
 	var out []job
 	for i, c := range chunks(rows, size) {
-		out = append(out, insertOf(table, p.token(table, part, i), c, columns))
+		out = append(out, insertOf(table, p.token(table, part, i), func() []row { return inKeyOrder(c) }, columns))
 	}
 	return out
 }
@@ -77,9 +81,10 @@ func runs(rows []row) []row {
 	return out
 }
 
-// insertOf makes the job of one insert.
-func insertOf[R any](table, token string, rows []R, columns []column[R]) job {
+// insertOf makes the job of one insert. rows are made when its turn comes.
+func insertOf[R any](table, token string, of func() []R, columns []column[R]) job {
 	return job{table: table, token: token, send: func(ctx context.Context, s *Store, j job, mem *scratch) (err error) {
+		rows := of()
 		if s.direct != nil {
 			sql, _ := statement(j.table, columns)
 			err = s.direct.insert(ctx, sql, withToken(s.insert, j.token), mem, func(e *encoder) { block(e, rows, columns) })

@@ -3,7 +3,10 @@
 // counts, with the parts switched on one by one, beside a bare JSON parser that
 // extracts the same fields from the same records.
 //
-//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency]
+//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal]
+//
+// The journal row compares appends to the journal with hashicorp/raft-wal, whose
+// module is fetched for it.
 //
 // CPU is user plus system time of the process from /proc, children apart. The
 // receiver runs as its own process and checks that each event arrived once.
@@ -23,7 +26,7 @@ var (
 	bin    = flag.String("bin", "bin/agentrail", "program to measure")
 	events = flag.Int("events", 600_000, "records per run")
 	reps   = flag.Int("reps", 3, "runs per row; the median is printed")
-	rows   = flag.String("rows", "bound,spine,stages,store,latency", "what to run")
+	rows   = flag.String("rows", "bound,spine,stages,store,latency,journal", "what to run")
 	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
 	keep   = flag.Bool("keep", false, "keep the working folder")
 	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
@@ -63,7 +66,7 @@ func run(ctx context.Context) error {
 	for _, r := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}} {
+	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}} {
 		if !slices.Contains(want, r.name) {
 			continue
 		}

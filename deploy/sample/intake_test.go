@@ -58,7 +58,7 @@ func TestPlayThroughTheIntake(t *testing.T) {
 
 	d := sample.Generate(sample.Options{Seed: 1, End: thursday, Agents: 12, Users: 60})
 	calls := 0
-	total, err := sample.Play(t.Context(), srv.URL, "token", d, func(sample.Receipt) { calls++ })
+	total, err := (&sample.Sender{URL: srv.URL, Token: "token"}).Play(t.Context(), d, func(sample.Receipt) { calls++ })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,8 @@
 package sample
 
 import (
-	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -95,45 +93,4 @@ func flush(es []entry) []Delivery {
 	}
 	slices.SortStableFunc(out, func(a, b Delivery) int { return a.At.Compare(b.At) })
 	return out
-}
-
-// Incident returns the deliveries of one incident that ends now, without its
-// twin, and its label. The people and agents are those of a day of the same
-// options. Names are those of Incidents; the error for any other lists them.
-func Incident(o Options, name string, now time.Time) ([]Delivery, Label, error) {
-	all := scenarios()
-	i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-	if i < 0 {
-		return nil, Label{}, fmt.Errorf("incident %q is not known; choose one of %s", name, strings.Join(Incidents(), ", "))
-	}
-	o.End = now
-	o = o.withDefaults()
-	at := o.End
-	// Planted twice: the first time tells how long it takes.
-	g := stage(o, &all[i], at)
-	last := at
-	for _, e := range g.entries {
-		if e.Time.After(last) {
-			last = e.Time
-		}
-	}
-	g = stage(o, &all[i], at.Add(at.Sub(last)))
-	for i := range g.entries {
-		g.entries[i].at = o.End
-	}
-	sortEntries(g.entries)
-	return flush(g.entries), g.finishLabels()[0], nil
-}
-
-// stage plants one incident at that moment and nothing else.
-func stage(o Options, s *scenario, at time.Time) *generator {
-	g := newGenerator(o)
-	g.end = at.AddDate(0, 0, 2)
-	again := s.name + o.End.Format(time.RFC3339) // the next one of the same name is another
-	g.ids = newDice(o.Seed, "incident/"+again)
-	s.plant(&scene{
-		generator: g, d: newDice(o.Seed, again), size: newDice(o.Seed, again+"/size"), at: at, pinned: true,
-		in: s, cast: newCasting(g.w, newDice(o.Seed, "casting/"+s.name)),
-	})
-	return g
 }

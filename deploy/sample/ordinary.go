@@ -224,15 +224,7 @@ func (g *generator) housekeeping(d dice) {
 // inventory is a snapshot of all agents, and of some people.
 func (g *generator) inventory(t time.Time) {
 	for i, a := range g.w.agents {
-		g.event(t.Add(time.Duration(i)*40*time.Millisecond), "PRODUCT_SNAPSHOT", "ProductSnapshot", nil, func(w *writer) {
-			w.object("Workflow", func() {
-				w.str("WorkflowId", a.id)
-				w.str("Name", a.name)
-				w.yes("IsAutonomousAgent", a.kind != interactive)
-				w.yes("Unlisted", false)
-				w.yes("IsDraftOnly", false)
-			})
-		})
+		g.snapshot(t.Add(time.Duration(i)*40*time.Millisecond), a)
 	}
 	for i, u := range g.w.users {
 		g.event(t.Add(time.Duration(i)*40*time.Millisecond+3*time.Second), "PRODUCT_SNAPSHOT", "ProductSnapshot", nil, func(w *writer) {
@@ -242,4 +234,17 @@ func (g *generator) inventory(t time.Time) {
 			})
 		})
 	}
+}
+
+// snapshot is what an inventory says about one agent.
+func (g *generator) snapshot(t time.Time, a *agent) {
+	g.event(t, "PRODUCT_SNAPSHOT", "ProductSnapshot", nil, func(w *writer) {
+		w.object("Workflow", func() {
+			w.str("WorkflowId", a.id)
+			w.str("Name", a.name)
+			w.yes("IsAutonomousAgent", a.kind != interactive)
+			w.yes("Unlisted", false)
+			w.yes("IsDraftOnly", false)
+		})
+	})
 }

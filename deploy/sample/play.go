@@ -44,8 +44,7 @@ type Receipt struct {
 // Play posts the day to the server's intake in order of delivery and returns
 // what the intake said. History is marked as such. progress is called after
 // each delivery with what was done so far; it may be nil.
-func Play(ctx context.Context, baseURL, token string, day *Day, progress func(done Receipt)) (Receipt, error) {
-	s := &Sender{URL: baseURL, Token: token}
+func (s *Sender) Play(ctx context.Context, day *Day, progress func(done Receipt)) (Receipt, error) {
 	var total Receipt
 	for i := range day.Deliveries {
 		r, err := s.Send(ctx, &day.Deliveries[i])

@@ -56,44 +56,6 @@ func check(t *testing.T, d *sample.Day, w *watched) {
 	}
 }
 
-// TestLiveTrafficIsQuiet goes on where the day ended: half an hour of live
-// traffic raises nothing, an incident that is planted into it is found.
-func TestLiveTrafficIsQuiet(t *testing.T) {
-	d := theDay()
-	w := newWatched(t)
-	for i := range d.Deliveries {
-		w.feed(&d.Deliveries[i], d.Deliveries[i].At)
-	}
-	of := len(w.alerts)
-	begin := d.End.Add(5 * time.Minute)
-	for dl := range sample.Live(d.Options, begin, 20) {
-		if dl.At.After(begin.Add(30 * time.Minute)) {
-			break
-		}
-		w.feed(&dl, dl.At)
-	}
-	live := &sample.Day{Records: 30 * 60 * 20}
-	s := sample.Judge(live, w.alerts[of:], nil)
-	for _, a := range s.False {
-		t.Errorf("live traffic raised %s %s: %s", a.Severity, a.Rule, a.Reason)
-	}
-	for i, name := range []string{"runaway-agent", "subscription-deleted", "actor-probing"} {
-		of = len(w.alerts)
-		now := begin.Add(time.Duration(31+i) * time.Minute)
-		dls, label, err := sample.Incident(d.Options, name, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range dls {
-			w.feed(&dls[i], now)
-		}
-		s := sample.Judge(&sample.Day{Labels: []sample.Label{label}, Records: len(label.Records)}, w.alerts[of:], w.Name)
-		if s.Found() != 1 {
-			t.Errorf("%s, planted into live traffic, was not found", name)
-		}
-	}
-}
-
 // watched is a watch whose faults end the test.
 type watched struct {
 	*watch.Watch

@@ -155,7 +155,7 @@ func (j *judge) about(a *schemas.Alert, fresh []string) int {
 		return best
 	}
 	for i, l := range j.labels {
-		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted)) && concerns(l, a) {
+		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted)) && l.Concerns(a) {
 			return i
 		}
 	}
@@ -173,7 +173,8 @@ func (j *judge) mayTell(i int, a *schemas.Alert) bool {
 	return l.Twin || slices.ContainsFunc(l.Rules, func(r string) bool { return strings.HasPrefix(a.Rule, r) })
 }
 
-func concerns(l Label, a *schemas.Alert) bool {
+// Concerns reports whether the alert is about something or somebody in the label.
+func (l Label) Concerns(a *schemas.Alert) bool {
 	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
 		return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID ||
 			e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)

@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // Release is the release of the library that this version of Agentrail runs.
+// deploy/fetch-engine.sh reads it and the package's name from this file.
 const Release = "26.7.3-stable.1"
 
 // build is one pinned library: the npm package that carries it, the checksum
@@ -58,11 +60,12 @@ func DefaultDir() (string, error) {
 // path is returned. An empty dir means DefaultDir. progress may be nil; it is
 // called from one goroutine with the bytes done of the bytes of download and
 // unpacking together. Several processes may fetch at once: one does the work,
-// the others wait.
+// the others wait. Where the library cannot be had the error is a
+// *MissingError.
 func Fetch(ctx context.Context, dir string, progress func(done, total int64)) (string, error) {
 	b, ok := pinned()
 	if !ok {
-		return "", threeWays(fmt.Errorf("no verified library for %s/%s", runtime.GOOS, runtime.GOARCH))
+		return "", &MissingError{fmt.Errorf("no verified library for %s/%s", runtime.GOOS, runtime.GOARCH)}
 	}
 	if dir == "" {
 		var err error
@@ -77,7 +80,8 @@ func Fetch(ctx context.Context, dir string, progress func(done, total int64)) (s
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("create the library's folder: %w", err)
 	}
-	unlock, err := lockFolder(ctx, dir)
+	total := b.archive + b.library
+	unlock, err := lockFolder(ctx, dir, func() { progress(min(bytesBelow(dir), total), total) })
 	if err != nil {
 		return "", err
 	}
@@ -89,16 +93,56 @@ func Fetch(ctx context.Context, dir string, progress func(done, total int64)) (s
 	} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrChecksum) {
 		return "", err
 	}
-	if err := b.download(ctx, dir, lib, progress); err != nil {
-		return "", threeWays(err)
+	removeLeft(dir)
+	if err := b.get(ctx, dir, lib, progress); ctx.Err() != nil {
+		return "", ctx.Err()
+	} else if err != nil {
+		return "", &MissingError{err}
 	}
 	return lib, Verify(lib, b.sha256)
 }
 
-// threeWays says what to do when the library cannot be had.
-func threeWays(err error) error {
-	return fmt.Errorf("get the embedded ClickHouse library: %w; do one of: install npm and run again, "+
-		"set store.library to the path of a libchdb.so of release %s, or set store.dsn to a ClickHouse server", err, Release)
+// ErrNoNPM says that there is no npm to fetch with.
+var ErrNoNPM = errors.New("npm is not installed")
+
+// MissingError says that the library is not there and why it cannot be had.
+type MissingError struct{ Err error }
+
+// Error names the three ways out, too.
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("get the embedded ClickHouse library: %v; do one of: install npm and run again, "+
+		"set store.library to the path of a libchdb.so of release %s, or set store.dsn to a ClickHouse server", e.Err, Release)
+}
+
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// early is the archive that deploy/fetch-engine.sh leaves in the folder. It is
+// trusted no more than any other: what counts is the library's checksum.
+const early = "early.tgz"
+
+// get unpacks the archive that lies there, or else one that it downloads.
+func (b build) get(ctx context.Context, dir, lib string, progress func(done, total int64)) error {
+	archive := filepath.Join(dir, early)
+	err := b.unpack(ctx, archive, dir, lib, func(n int64) { progress(b.archive+n, b.archive+b.library) })
+	if ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	_ = os.Remove(archive) // of no use any more; if it stays it costs room only
+	if err == nil {
+		return nil
+	}
+	return b.download(ctx, dir, lib, progress)
+}
+
+// removeLeft removes what a fetch that was killed has left. The caller has the
+// folder's lock.
+func removeLeft(dir string) {
+	for _, pattern := range []string{"fetch-*", "libchdb-*"} {
+		left, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, path := range left {
+			_ = os.RemoveAll(path) // it only costs room
+		}
+	}
 }
 
 // download packs the pinned package with npm into a folder beside the
@@ -106,7 +150,7 @@ func threeWays(err error) error {
 func (b build) download(ctx context.Context, dir, lib string, progress func(done, total int64)) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return errors.New("npm is not installed")
+		return ErrNoNPM
 	}
 	tmp, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
@@ -115,17 +159,14 @@ func (b build) download(ctx context.Context, dir, lib string, progress func(done
 	defer func() { _ = os.RemoveAll(tmp) }()
 
 	var out strings.Builder
-	cmd := exec.CommandContext(ctx, npm, "pack", "--silent", "--no-audit", "--no-fund",
+	cmd := exec.CommandContext(ctx, npm, "pack", "--loglevel=error", "--no-audit", "--no-fund",
 		"--cache", filepath.Join(tmp, "cache"), "--pack-destination", tmp, b.pkg+"@"+Release)
 	cmd.Dir = tmp
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 5 * time.Second
 	total := b.archive + b.library
 	if err := watch(cmd, tmp, func(n int64) { progress(min(n, b.archive), total) }); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("npm pack %s@%s: %w: %s", b.pkg, Release, err, lastLine(out.String()))
+		return fmt.Errorf("npm pack %s@%s: %w: %s", b.pkg, Release, err, reason(out.String()))
 	}
 	packed, err := filepath.Glob(filepath.Join(tmp, "*.tgz"))
 	if err != nil || len(packed) != 1 {
@@ -272,7 +313,17 @@ func placeSmall(path string, r io.Reader) error {
 	return os.WriteFile(path, b, 0o644)
 }
 
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
+// reason is the line of npm's output that says why it failed, or the last one.
+func reason(out string) string {
+	last := ""
+	for line := range strings.Lines(out) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "npm error ")
+		if strings.Contains(line, "reason: ") || strings.HasPrefix(line, "404 ") {
+			return line
+		}
+		if line != "" {
+			last = line
+		}
+	}
+	return last
 }

@@ -8,9 +8,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,8 +41,8 @@ func TestFetchSays(t *testing.T) {
 		}
 		dir := t.TempDir()
 		_, err := Fetch(t.Context(), dir, nil)
-		if err == nil {
-			t.Fatal("fetched something")
+		if missing, ok := errors.AsType[*MissingError](err); !ok || !strings.Contains(missing.Err.Error(), want) {
+			t.Fatalf("got %v, want that the library is missing", err)
 		}
 		for _, part := range []string{want, "install npm", "store.library", "store.dsn"} {
 			if !strings.Contains(err.Error(), part) {
@@ -64,6 +66,7 @@ func TestFetchSays(t *testing.T) {
 	}
 	f("", "npm is not installed")
 	f("echo no network >&2; exit 1", "no network")
+	f("printf 'npm error code E\\nnpm error request failed, reason: refused\\nnpm error A log is in x\\n'; exit 1", "exit status 1: request failed, reason: refused")
 	f("exit 0", "left 0 archives")
 	f("cp "+forged+" x.tgz", "checksum")
 	f("cp "+empty+" x.tgz", "holds no libchdb.so")
@@ -146,19 +149,105 @@ func TestVerify(t *testing.T) {
 // stops waiting with its context.
 func TestFetchWaits(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := lockFolder(t.Context(), dir)
+	none := func() { t.Error("waits for nobody") }
+	unlock, err := lockFolder(t.Context(), dir, none)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := lockFolder(ctx, dir); !errors.Is(err, context.Canceled) {
+	if _, err := lockFolder(ctx, dir, cancel); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	unlock()
-	again, err := lockFolder(t.Context(), dir)
+	again, err := lockFolder(t.Context(), dir, none)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again()
+}
+
+// TestFetchEarly: the archive that the script left is unpacked without npm; one
+// that is not right is thrown away and npm is asked.
+func TestFetchEarly(t *testing.T) {
+	body := strings.Repeat("x", 1<<20)
+	sum := sha256.Sum256([]byte(body))
+	b := build{pkg: "@chdb/none", sha256: hex.EncodeToString(sum[:])}
+	t.Setenv("PATH", t.TempDir())
+	f := func(held string, want string) {
+		t.Helper()
+		dir := t.TempDir()
+		lib := filepath.Join(dir, "libchdb.so")
+		if err := os.WriteFile(filepath.Join(dir, early), archive(t, map[string]string{"package/libchdb.so": held}), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := b.get(t.Context(), dir, lib, func(int64, int64) {})
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, early)); err == nil {
+			t.Error("the archive is still there")
+		}
+		if err == nil {
+			err = Verify(lib, b.sha256)
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	f(body, "<nil>")
+	f("forged", "npm is not installed")
+}
+
+// TestFetchScript runs the script that fetches while the program builds: it
+// asks npm for the same package and release, leaves the archive where Fetch
+// looks for it, and does nothing where there is nothing to do.
+func TestFetchScript(t *testing.T) {
+	b, ok := pinned()
+	if !ok {
+		t.Log("no library is pinned for this system: the script has to leave everything alone")
+	}
+	bin, cache := t.TempDir(), t.TempDir()
+	fake := "#!/bin/sh\nfor last; do :; done\necho \"$last\" >> " + filepath.Join(bin, "asked") + "\n[ -z \"$FAIL\" ] || exit 1\necho tgz > x.tgz\n"
+	if err := os.WriteFile(filepath.Join(bin, "npm"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "agentrail", "engine", Release)
+	f := func(want string, env ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "sh", "../../../deploy/fetch-engine.sh")
+		cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "XDG_CACHE_HOME=" + cache}, env...)
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("ends with %v and says %q", err, out)
+		}
+		asked, _ := os.ReadFile(filepath.Join(bin, "asked"))
+		if ok && string(asked) != want {
+			t.Errorf("npm was asked for %q, want %q", asked, want)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, "fetch-*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left %q, %v", left, err)
+		}
+	}
+	once := b.pkg + "@" + Release + "\n"
+	f(once, "FAIL=1")
+	if _, err := os.Stat(filepath.Join(dir, early)); err == nil {
+		t.Error("an archive after a failure")
+	}
+	f(once + once)
+	if got, err := os.ReadFile(filepath.Join(dir, early)); ok && (err != nil || string(got) != "tgz\n") {
+		t.Errorf("the archive is %q, %v", got, err)
+	}
+	f(once + once) // the archive is there
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockFolder(t.Context(), dir, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	f(once + once) // somebody else fetches
 }

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// lockFolder takes the folder's lock, waiting for another process that has it.
-func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
+// lockFolder takes the folder's lock, waiting for another process that has it;
+// waiting is called now and then meanwhile.
+func lockFolder(ctx context.Context, dir string, waiting func()) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
@@ -32,6 +33,7 @@ func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 			f.Close()
 			return nil, ctx.Err()
 		case <-time.After(100 * time.Millisecond):
+			waiting()
 		}
 	}
 }

@@ -63,7 +63,7 @@ func Start(ctx context.Context, o SupervisorOptions) (*Supervisor, error) {
 		return nil, err
 	}
 	if err := Verify(o.Engine.Library, o.Engine.SHA256); errors.Is(err, os.ErrNotExist) {
-		return nil, threeWays(err)
+		return nil, &MissingError{err}
 	} else if err != nil {
 		return nil, err
 	}
