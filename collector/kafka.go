@@ -124,8 +124,11 @@ func openKafka(c plug.Config, d Deps) (*kafkaSource, error) {
 		faults = append(faults, err)
 	}
 	m, err := d.Decode.Mapping(cfg.Mapping)
-	if err != nil {
+	switch {
+	case err != nil:
 		faults = append(faults, err)
+	case m.Table():
+		faults = append(faults, fmt.Errorf("mapping %q reads tables; records of a topic are JSON", cfg.Mapping))
 	}
 	for i, f := range faults {
 		faults[i] = c.Errorf("%v", f)

@@ -477,6 +477,7 @@ func TestKafkaConfig(t *testing.T) {
 	f("", "brokers are missing", "topics are missing")
 	f("brokers: [a]\ntopics: [x, x, 'a/b']\nstart: now\nmapping: none\nmax_record: 0\ngroup: ''\nsasl: {mechanism: plain}\ntls: {ca_file: /none}",
 		`"a" is not host:port`, `"x" is named twice`, `"a/b" is no name`, `start "now"`, `no mapping "none"`, "max_record", "group is missing", "sasl: username", "tls.ca_file")
+	f("brokers: [a:1]\ntopics: [x]\nmapping: csv", `mapping "csv" reads tables`)
 	f("brokers: [a:1]\ntopics: [x]\nsasl: {mechanism: gssapi, username: u, password: p}", "none of plain, scram-sha-256, scram-sha-512")
 	f("brokers: [a:1]\ntopics: [x]\ntls: {cert_file: c}", "go together")
 	f("brokers: [a:1]\ntopics: [x]\nbatch: 64MiB\nmax_in_flight: 1KiB\nmax_wait: 0s\nsession_timeout: 1ms", "batch must", "max_in_flight must", "max_wait must", "session_timeout must")

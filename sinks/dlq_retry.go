@@ -79,7 +79,13 @@ const maxLetterBytes = 64 << 10
 func (d *DeadLetters) attempt(ctx context.Context, l schemas.DeadLetter) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.o.Patience)
 	defer cancel()
+	if l.EventID == "" {
+		return nil, errors.New("the letter is about a place, not about a record; mend what it names and let the source read it again, then drop the letter")
+	}
 	ev, err := d.o.Lookup(ctx, l.Shard, l.Offset, l.Index)
+	if err == nil && ev.ID.String() != l.EventID {
+		err = fmt.Errorf("record %s lies there, not %s", ev.ID, l.EventID)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read record %d/%d/%d again: %w", l.Shard, l.Offset, l.Index, err)
 	}

@@ -71,7 +71,19 @@ func (f *fold) lookup(_ context.Context, _ uint16, offset uint64, index uint32) 
 
 func (f *fold) add(t *testing.T, tenant, consumer, id string, offset uint64) {
 	t.Helper()
-	l := schemas.DeadLetter{ID: id, Tenant: tenant, Consumer: consumer, Offset: offset, Code: "hec_6", Reason: "refused", Bytes: []byte("copy of " + id), Attempts: 1}
+	event := schemas.ID{1}.String()
+	if ev, err := f.lookup(t.Context(), 0, offset, 0); err == nil {
+		event = ev.ID.String()
+	}
+	f.addAbout(t, tenant, consumer, id, offset, event)
+}
+
+func (f *fold) addAbout(t *testing.T, tenant, consumer, id string, offset uint64, event string) {
+	t.Helper()
+	l := schemas.DeadLetter{
+		ID: id, Tenant: tenant, Consumer: consumer, Offset: offset, EventID: event, Code: "hec_6", Reason: "refused",
+		Bytes: []byte("copy of " + id), Attempts: 1,
+	}
 	if err := f.append(t.Context(), tenant, schemas.ClassHealth, "dead_letter", l); err != nil {
 		t.Fatal(err)
 	}
@@ -194,16 +206,18 @@ func TestDeadLettersRetry(t *testing.T) {
 		f.add(t, "default", "audit", "q", 0)
 		f.add(t, "default", "store", "x", 0)
 		f.add(t, "default", "soc", "gone", 1000)
+		f.addAbout(t, "default", "audit", "place", 0, "")                     // of a file, not of a record
+		f.addAbout(t, "default", "audit", "moved", 0, schemas.ID{9}.String()) // another record lies there
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- f.Run(ctx) }()
 
-		for _, id := range []string{"s", "q", "x", "gone"} {
+		for _, id := range []string{"s", "q", "x", "gone", "place", "moved"} {
 			f.control(t, "default", "dlq.retry", id)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := listed(f, "default", ""); !cmp.Equal(slices.Sorted(slices.Values(got)), []string{"gone", "s", "x"}) {
+		if got := listed(f, "default", ""); !cmp.Equal(slices.Sorted(slices.Values(got)), []string{"gone", "moved", "place", "s", "x"}) {
 			t.Errorf("open after the first retry: %v", got)
 		}
 		if diff := cmp.Diff([]string{string(record.Events[0].Raw)}, reappended); diff != "" {

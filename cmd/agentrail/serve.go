@@ -222,7 +222,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	mux := http.NewServeMux()
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
-			Append: j.Append, Decode: mappings, Log: log.With("part", "collector", "source", sc.Name), Reg: reg,
+			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
 			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"),
 		})
 		if err != nil {

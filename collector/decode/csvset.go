@@ -41,6 +41,9 @@ func Alone(b *schemas.Batch, i int) ([]byte, error) {
 	return slices.Concat(b.Body[:h.Size], b.Body[r.Start:r.Start+r.Length]), nil
 }
 
+// Table reports whether the mapping reads tables only.
+func (m *Mapping) Table() bool { return m.prog.tableOnly }
+
 // Needs returns how many cells a row must have for the mapping to take it.
 func (m *Mapping) Needs(h *Head) int {
 	_, need := m.prog.bind(h)
