@@ -106,8 +106,8 @@ func (r *checkup) print(c *console, format string) error {
 		}
 	}
 	for _, s := range r.Mappings {
-		fmt.Fprintf(&b, "\nLines for the mapping %s: add them to your copy of it, list the copy under mappings: and run agentrail validate.\n"+
-			"Actions are guessed from names; read them before you paste.\n\n%s", visible(s.Mapping), s.YAML)
+		fmt.Fprintf(&b, "\nLines for the mapping %[1]s: add them to your copy of it (agentrail mapping show %[1]s > %[1]s.yaml), list the copy under\n"+
+			"mappings: and run agentrail validate. Actions are guessed from names; read them before you paste.\n\n%[2]s", visible(s.Mapping), s.YAML)
 	}
 	fmt.Fprintf(&b, "\n%d ok, %d notes, %d warnings, %d failures\n", count[levelOK], count[levelNote], count[levelWarn], count[levelFail])
 	_, err := io.WriteString(c.out, b.String())

@@ -134,5 +134,5 @@ func examineLearning(l api.Learning) finding {
 	if !l.Ready.IsZero() {
 		text += "; the first are ready " + l.Ready.Local().Format("2006-01-02 15:04 MST") + " at the earliest"
 	}
-	return finding{levelNote, about, text, "history teaches at once: a file source with backfill: true"}
+	return finding{levelNote, about, text, "history teaches at once: agentrail import FILE"}
 }

@@ -138,9 +138,12 @@ func (l *tapLine) of(e *api.Event) string {
 	}
 	who := firstOf(e.ActorEmail, e.Actor, "-")
 	mode := "int"
-	if e.Initiator != schemas.InitiatorHuman.String() {
-		mode = "bg"
-		who = "for " + who
+	switch e.Initiator {
+	case schemas.InitiatorHuman.String():
+	case schemas.InitiatorUnknown.String():
+		mode, who = "bg?", "for "+who // nobody says; it counts as background
+	default:
+		mode, who = "bg", "for "+who
 	}
 	what := terse(" -> ", e.Tool, firstOf(e.Target, e.Subscription))
 	if e.Class == schemas.ClassControl.String() {
