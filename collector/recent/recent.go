@@ -32,7 +32,7 @@ var (
 type Options struct {
 	Open     int // alerts that are open; default 10,000
 	Resolved int // alerts that were resolved last; default 2,000
-	Bytes    int // of the newest batches, which are kept by reference, one at least; default 4 MiB
+	Bytes    int // of the newest batches, which are kept by reference, one at least; default 2 MiB
 
 	// Batch reads a batch again from the journal. Mandatory.
 	Batch func(ctx context.Context, shard uint16, offset uint64) (*schemas.Batch, error)
@@ -59,7 +59,7 @@ func New(o Options) (*Recent, error) {
 		return nil, errors.New("recent: Batch is mandatory")
 	}
 	o.Open, o.Resolved = cmp.Or(o.Open, 10_000), cmp.Or(o.Resolved, 2_000)
-	o.Bytes = cmp.Or(o.Bytes, 4<<20)
+	o.Bytes = cmp.Or(o.Bytes, 2<<20)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -26,7 +26,8 @@ const (
 	maxNames     = 20_000
 	sampleFirst  = 32  // records of a source that are all looked at for unmapped fields
 	sampleEvery  = 256 // then one of so many
-	sampleOfCall = 8   // and at most so many of one Consume call
+	sampleOfCall = 8   // at most so many of one Consume call
+	samplePerSec = 32  // and of one second of the journal
 )
 
 // Options of a Survey.
@@ -48,6 +49,8 @@ type Survey struct {
 	untold  uint64 // batches of sources beyond maxSources
 	names   map[agentKey]string
 	busy    map[string]*busy // by tenant; not in the snapshot: it is of this minute
+
+	second, sampled int64 // of the journal, and records that were sampled in it
 }
 
 type sourceKey struct{ tenant, source string }
@@ -71,19 +74,31 @@ func (s *Survey) reset() {
 func (s *Survey) Consume(_ context.Context, batches []*schemas.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left := sampleOfCall
+	left := s.allowance(batches)
 	for _, b := range batches {
 		switch {
 		case b.Gap != nil || b.Tick():
 		case b.Class == schemas.ClassActivity:
 			if src := s.source(b.Tenant, b.Source); src != nil {
-				left -= s.activity(src, b, left)
+				n := s.activity(src, b, left)
+				left, s.sampled = left-n, s.sampled+int64(n)
 			}
 		case b.Class == schemas.ClassHealth:
 			s.health(b)
 		}
 	}
 	return nil
+}
+
+// allowance returns how many records this call may sample: a look at a record
+// costs as much as storing it.
+func (s *Survey) allowance(batches []*schemas.Batch) int {
+	for _, b := range batches {
+		if now := b.Received / int64(time.Second); now > s.second {
+			s.second, s.sampled = now, 0
+		}
+	}
+	return int(min(sampleOfCall, samplePerSec-s.sampled))
 }
 
 // source returns the entry, made if there is room, or nil.
