@@ -62,7 +62,7 @@ type journalConfig struct {
 	Reserve      plug.Bytes    `yaml:"reserve"`       // preallocated for alerts and controls; default 256MiB
 	SegmentBytes plug.Bytes    `yaml:"segment_bytes"` // default 64MiB
 	Retention    plug.Duration `yaml:"retention"`     // age after which whole segments go, once every cursor has read them; default 30d
-	TailBytes    plug.Bytes    `yaml:"tail_bytes"`    // memory for batches that consumers at the tail share; default 32MiB
+	TailBytes    plug.Bytes    `yaml:"tail_bytes"`    // memory for batches that consumers at the tail share; default 24MiB
 	DedupWindow  int           `yaml:"dedup_window"`  // event ids remembered; default 1000000
 	EvictUnread  bool          `yaml:"evict_unread"`  // at max_bytes let the oldest go even if a cursor has not read it, rather than answer 503; each time is an event; default false
 }
@@ -99,7 +99,7 @@ func defaultConfig() *config {
 		Log:    logConfig{Level: "info", Format: "json"},
 		Journal: journalConfig{
 			MaxBytes: 20 << 30, Reserve: 256 << 20, SegmentBytes: 64 << 20,
-			Retention: plug.Duration(30 * 24 * time.Hour), TailBytes: 32 << 20, DedupWindow: 1_000_000,
+			Retention: plug.Duration(30 * 24 * time.Hour), TailBytes: 24 << 20, DedupWindow: 1_000_000,
 		},
 		Evidence: evidenceConfig{Origin: "agentrail"},
 		Store:    storeConfig{Kind: "embedded", Memory: 1 << 30, Raw: &yes},
