@@ -397,6 +397,15 @@ func TestScreenshots(t *testing.T) {
 	if _, err := (&sample.Sender{URL: s.url, Token: s.token}).Play(t.Context(), day, nil); err != nil {
 		t.Fatal(err)
 	}
+	for i, name := range []string{"denials", "subscription", "burst"} { // what happens now, the newest last
+		dls, _, err := sample.Plant(sample.Options{Seed: 1}, name, time.Now(), uint64(i))
+		if err == nil {
+			_, err = (&sample.Sender{URL: s.url, Token: s.token}).Play(t.Context(), &sample.Day{Deliveries: dls}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.drained(t)
 	c := startChrome(t, s.url)
 	c.run(chromedp.EmulateViewport(1280, 900), chromedp.Navigate(s.url+s.login("jane")), chromedp.WaitVisible(chromedp.CSS("#open-alerts a.title")))
