@@ -117,16 +117,7 @@ func (s *file) claim(f *os.File) (int64, error) {
 func (s *file) Write(_ context.Context, evs []schemas.Event) (Receipt, error) {
 	p := newPayload()
 	defer p.release()
-	n := 0
-	for i := range evs {
-		mark := len(p.buf)
-		p.buf = append(s.format(p.buf, &evs[i]), '\n')
-		if len(p.buf) > int(s.conf.Common.Batch.MaxBytes) && i > 0 {
-			p.buf = p.buf[:mark]
-			break
-		}
-		n++
-	}
+	n := p.lines(s.format, evs, int(s.conf.Common.Batch.MaxBytes))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.prepare(len(p.buf)); err != nil {

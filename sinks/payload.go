@@ -6,6 +6,9 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/agentrail/agentrail/schemas"
+	"github.com/agentrail/agentrail/sinks/format"
 )
 
 // payload is a pooled request body. The HTTP transport may read a body beyond
@@ -32,6 +35,20 @@ func (p *payload) release() {
 	if p.refs.Add(-1) == 0 && cap(p.buf) <= keepPayload {
 		payloads.Put(p)
 	}
+}
+
+// lines appends the events, one a line, up to limit bytes but at least one
+// event, and returns how many.
+func (p *payload) lines(f format.Func, evs []schemas.Event, limit int) int {
+	for i := range evs {
+		mark := len(p.buf)
+		p.buf = append(f(p.buf, &evs[i]), '\n')
+		if len(p.buf) > limit && i > 0 {
+			p.buf = p.buf[:mark]
+			return i
+		}
+	}
+	return len(evs)
 }
 
 // body returns a reader of the payload for one request.
