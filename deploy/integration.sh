@@ -40,10 +40,12 @@ victorialogs() {
 }
 
 if vl=$(victorialogs); then
-  check "splunk sink -> VictoriaLogs" victorialogs.log \
-    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run VictoriaLogs ./sinks
+  check "splunk sink -> VictoriaLogs" splunk.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run SplunkIntoVictoriaLogs ./sinks
+  check "elastic sink -> VictoriaLogs" elastic.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ElasticIntoVictoriaLogs ./sinks
 else
-  row "splunk sink -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
+  row "splunk, elastic -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
   tail -n 20 "$cache/log/victorialogs-build.log"
 fi
 

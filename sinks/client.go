@@ -155,12 +155,18 @@ func parseURL(key, raw string) (*url.URL, error) {
 type answer struct {
 	status int
 	header http.Header
-	body   []byte // at most answerLimit
+	body   []byte // at most as much as was asked for
 }
 
 // exchange sends the request and reads the answer. An error is one of the
 // network, without the URL, which may be a secret.
 func exchange(c *http.Client, req *http.Request) (answer, error) {
+	return exchangeUpTo(c, req, answerLimit)
+}
+
+// exchangeUpTo is exchange for answers of up to limit bytes; of a longer one
+// the beginning is returned.
+func exchangeUpTo(c *http.Client, req *http.Request, limit int64) (answer, error) {
 	resp, err := c.Do(req)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
@@ -169,7 +175,7 @@ func exchange(c *http.Client, req *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
 	if err != nil {
 		return answer{}, fmt.Errorf("read answer: %w", err)
 	}

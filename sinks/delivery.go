@@ -3,6 +3,7 @@ package sinks
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
@@ -110,7 +111,13 @@ func (d *delivery) send(ctx context.Context, evs []schemas.Event) error {
 				return err
 			}
 		case we.Kind == KindPartial:
-			d.partial(receipt, part, we)
+			if again := d.partial(receipt, part, we); len(again) > 0 {
+				evs = slices.Concat(again, evs[len(part):])
+				if err := d.f.pause(ctx, we, b.next()); err != nil {
+					return err
+				}
+				continue
+			}
 		default:
 			if err := d.f.pause(ctx, we, b.next()); err != nil {
 				return err
@@ -147,16 +154,29 @@ func (d *delivery) accepted(r Receipt, evs []schemas.Event) {
 	}
 }
 
-func (d *delivery) partial(r Receipt, evs []schemas.Event, we *WriteError) {
+// partial rejects what was refused and returns what is to be sent again.
+func (d *delivery) partial(r Receipt, evs []schemas.Event, we *WriteError) (again []schemas.Event) {
+	left := map[int]bool{}
 	for _, it := range we.Rejected {
-		if it.Index >= 0 && it.Index < len(evs) {
+		if it.Index >= 0 && it.Index < len(evs) && !left[it.Index] {
+			left[it.Index] = true
 			d.reject(evs[it.Index].Offset, evs[it.Index].Index, it.Code, it.Reason)
 		}
 	}
-	d.f.count.add(outcomeAccepted, len(evs)-len(we.Rejected))
-	if r.Confirm != nil {
-		d.open = append(d.open, unconfirmed{r, evs})
+	for _, i := range we.Again {
+		if i >= 0 && i < len(evs) && !left[i] {
+			left[i] = true
+			again = append(again, evs[i])
+		}
 	}
+	taken := make([]schemas.Event, 0, len(evs)-len(left))
+	for i := range evs {
+		if !left[i] {
+			taken = append(taken, evs[i])
+		}
+	}
+	d.accepted(r, taken)
+	return again
 }
 
 // settle waits for all confirmations. What the receiver did not confirm is

@@ -152,11 +152,20 @@ func (f *Forwarder) write(ctx context.Context, evs []schemas.Event) (Receipt, er
 	start := f.o.Now()
 	receipt, err := f.o.Sink.Write(ctx, evs)
 	f.count.wrote(f.o.Now().Sub(start), receipt.Bytes, err)
-	if err == nil && f.hold.release() {
+	if taken(err) && f.hold.release() {
 		f.count.held(false)
 		f.o.Log.Info("receiver takes events again")
 	}
 	return receipt, err
+}
+
+// taken reports whether the receiver did all that it was asked to.
+func taken(err error) bool {
+	if err == nil {
+		return true
+	}
+	we := asWriteError(err)
+	return we.Kind == KindPartial && len(we.Again) == 0
 }
 
 func (f *Forwarder) buffer() *[]schemas.Event {

@@ -22,11 +22,7 @@ import (
 // back by its own query language. AGENTRAIL_VICTORIALOGS is the path of the
 // binary that sinks/sinktest/victorialogs builds.
 func TestSplunkIntoVictoriaLogs(t *testing.T) {
-	binary := os.Getenv("AGENTRAIL_VICTORIALOGS")
-	if binary == "" {
-		t.Fatal("AGENTRAIL_VICTORIALOGS is not set; make integration builds the receiver and sets it")
-	}
-	base := startVictoriaLogs(t, binary)
+	base := startVictoriaLogs(t)
 	for _, fields := range []string{"gzip: true", "gzip: false\ncontent: true"} {
 		_, fw := openTest(t, "splunk", "token: any\nhost: h1\nindex: "+t.Name()+"\nbatch: {max_events: 700}\nurl: "+base+"\n"+fields, nil)
 		b := testBatch(uint64(len(fields)), 3000)
@@ -43,7 +39,7 @@ func TestSplunkIntoVictoriaLogs(t *testing.T) {
 		if l := fw.Ledger(); l.Accepted != 3000 || l.Dead != 0 {
 			t.Errorf("ledger: %+v", l)
 		}
-		got := readBack(t, base, fmt.Sprintf("event.offset:=%d", b.Offset), 3000)
+		got := readBack(t, base, fmt.Sprintf("event.offset:=%d", b.Offset), "fields.event_id", 3000)
 		for i := range b.Events {
 			row := got[b.Events[i].ID.String()]
 			if row == nil {
@@ -65,9 +61,60 @@ func TestSplunkIntoVictoriaLogs(t *testing.T) {
 	}
 }
 
+// TestElasticIntoVictoriaLogs sends bulk requests to a receiver that is not
+// ours and reads back by its own query language.
+func TestElasticIntoVictoriaLogs(t *testing.T) {
+	base := startVictoriaLogs(t)
+	for _, fields := range []string{"gzip: true", "gzip: false\ncontent: true"} {
+		_, fw := openTest(t, "elastic", "urls: [\""+base+"/insert/elasticsearch?_time_field=@timestamp\"]\nbatch: {max_events: 700}\n"+fields, nil)
+		b := testBatch(uint64(len(fields)), 3000)
+		for i, text := range []string{"line\nbreak", "\x00", "\u202egnirts", "\"},{\"event\":\"forged\"}", "\xff\xfe", "😍"} {
+			b.Events[i].Target = text
+		}
+		now := time.Now().UnixNano()
+		for i := range b.Events {
+			b.Events[i].Time = now + int64(i)*int64(time.Millisecond)
+		}
+		if err := fw.Consume(t.Context(), []*schemas.Batch{b}); err != nil {
+			t.Fatal(err)
+		}
+		if l := fw.Ledger(); l.Indexed != 3000 || l.Dead != 0 {
+			t.Errorf("ledger: %+v", l)
+		}
+		got := readBack(t, base, fmt.Sprintf("offset:=%d", b.Offset), "event_id", 3000)
+		for i := range b.Events {
+			row := got[b.Events[i].ID.String()]
+			if row == nil {
+				t.Fatalf("event %d is missing; %d arrived", i, len(got))
+			}
+			want := strings.ToValidUTF8(b.Events[i].Target, "\ufffd\ufffd")
+			if row["action"] != "tool.execute" || row["target"] != want || row["raw_sha256"] != b.Events[i].Digest.String() {
+				t.Fatalf("event %d arrived as %v", i, row)
+			}
+			if at, err := time.Parse(time.RFC3339Nano, row["_time"]); err != nil || at.UnixNano() != b.Events[i].Time {
+				t.Fatalf("event %d has the time %s, want %v", i, row["_time"], b.Events[i].When())
+			}
+			if content := strings.Contains(fields, "content"); (row["raw.prompt"] == "hunter2") != content {
+				t.Fatalf("%s: content is %q", fields, row["raw.prompt"])
+			}
+		}
+		if len(got) != 3000 {
+			t.Errorf("%d rows, want 3000", len(got))
+		}
+	}
+	s, _ := openTest(t, "elastic", "urls: ["+base+"/insert/elasticsearch]", nil)
+	if err := s.(Prober).Probe(t.Context()); err != nil {
+		t.Errorf("probe: %v", err)
+	}
+}
+
 // startVictoriaLogs starts the receiver on a free port and waits for it.
-func startVictoriaLogs(t *testing.T, binary string) string {
+func startVictoriaLogs(t *testing.T) string {
 	t.Helper()
+	binary := os.Getenv("AGENTRAIL_VICTORIALOGS")
+	if binary == "" {
+		t.Fatal("AGENTRAIL_VICTORIALOGS is not set; make integration builds the receiver and sets it")
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +140,9 @@ func startVictoriaLogs(t *testing.T, binary string) string {
 	return "http://" + addr
 }
 
-// readBack asks until n rows are there and returns them by event id.
-func readBack(t *testing.T, base, query string, n int) map[string]map[string]string {
+// readBack asks until n rows are there and returns them by the field that
+// holds the event id.
+func readBack(t *testing.T, base, query, id string, n int) map[string]map[string]string {
 	t.Helper()
 	var rows map[string]map[string]string
 	waitFor(t, "rows of "+query, func() bool {
@@ -110,7 +158,7 @@ func readBack(t *testing.T, base, query string, n int) map[string]map[string]str
 			if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
 				t.Fatalf("%v: %s", err, lines.Text())
 			}
-			rows[row["fields.event_id"]] = row
+			rows[row[id]] = row
 		}
 		return len(rows) >= n
 	})

@@ -71,6 +71,7 @@ type WriteError struct {
 	Code       string        // what the receiver answered, short and from a closed set: http_503, hec_6, ...
 	RetryAfter time.Duration // > 0: no write to this receiver earlier
 	Rejected   []Item        // KindPartial: the refused ones. KindRefused: which one the receiver blames, if it says
+	Again      []int         // KindPartial: indexes, ascending, of those to send again; the others are not
 	Err        error         // Mandatory. For people; contains no event data and no secret
 }
 
