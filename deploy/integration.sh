@@ -76,6 +76,11 @@ fi
 check "kafka source <- Apache Kafka, kcat" kafka.log \
   "$root/deploy/integration/kafka.sh"
 
+check "syslog sink -> rsyslog, TLS" rsyslog.log \
+  "$root/deploy/integration/syslog.sh" rsyslog
+check "syslog sink -> syslog-ng, TLS" syslog-ng.log \
+  "$root/deploy/integration/syslog.sh" syslog-ng
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

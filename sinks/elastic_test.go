@@ -40,7 +40,7 @@ func bulkIDs(t *testing.T, b *sinktest.Bulk) map[schemas.ID]int {
 	return out
 }
 
-const stream = "logs-agentrail-default"
+const dataStream = "logs-agentrail-default"
 
 func elasticFields(url, more string) string { return "urls: [" + strings.TrimSpace(url) + "]\n" + more }
 
@@ -48,7 +48,7 @@ func TestElasticDelivers(t *testing.T) {
 	f := func(r *sinktest.Bulk, fields string, dead []uint32) {
 		t.Helper()
 		if r.Stream == "" {
-			r.Stream = stream
+			r.Stream = dataStream
 		}
 		_, fw := openTest(t, "elastic", elasticFields(serve(t, r), fields), nil)
 		b := testBatch(1, 3000)
@@ -141,7 +141,7 @@ func TestElasticOutlastsFaults(t *testing.T) {
 		{Status: 200, Body: `{"errors":false,"items":[]}`},
 		{Status: 301, Header: http.Header{"Location": {"http://127.0.0.1:1/"}}},
 	}
-	r := &sinktest.Bulk{Stream: stream}
+	r := &sinktest.Bulk{Stream: dataStream}
 	faulty := &sinktest.Faulty{Next: r, Script: func(n int, _ *http.Request) sinktest.Fault {
 		if n%2 == 0 {
 			return sinktest.Fault{}
@@ -184,7 +184,7 @@ func TestElasticFailsOver(t *testing.T) {
 	untrusted.StartTLS()
 	defer untrusted.Close()
 	for _, down := range []string{closed, "http://elastic.invalid:9200", untrusted.URL} {
-		r := &sinktest.Bulk{Stream: stream}
+		r := &sinktest.Bulk{Stream: dataStream}
 		s, fw := openTest(t, "elastic", fmt.Sprintf("timeout: 5s\nurls: [%q, %q]", down, serve(t, r)), nil)
 		if _, err := s.Write(t.Context(), testBatch(9, 1).Events); asWriteError(err).Kind != KindRetry {
 			t.Errorf("%s: got %v", down, err)
@@ -207,7 +207,7 @@ func TestElasticFailsOver(t *testing.T) {
 // one, and trusts it by a CA file.
 func TestElasticClientCertificate(t *testing.T) {
 	ca := newCA(t)
-	r := &sinktest.Bulk{Stream: stream}
+	r := &sinktest.Bulk{Stream: dataStream}
 	srv := httptest.NewUnstartedServer(r)
 	srv.TLS, srv.Config.ErrorLog = ca.server(t), log.New(io.Discard, "", 0)
 	srv.StartTLS()
@@ -228,7 +228,7 @@ func TestElasticAuthorization(t *testing.T) {
 	f := func(fields, want string) {
 		t.Helper()
 		var got string
-		r := &sinktest.Bulk{Stream: stream, Auth: func(_ int, h string) int { got = h; return 200 }}
+		r := &sinktest.Bulk{Stream: dataStream, Auth: func(_ int, h string) int { got = h; return 200 }}
 		s, _ := openTest(t, "elastic", elasticFields(serve(t, r), fields), nil)
 		if _, err := s.Write(t.Context(), testBatch(1, 1).Events); err != nil {
 			t.Fatal(err)
@@ -292,7 +292,7 @@ func FuzzBulkOutcome(f *testing.F) {
 // TestElasticEventOnTheWire sends hostile text in every field, and an event of
 // 1 MB.
 func TestElasticEventOnTheWire(t *testing.T) {
-	r := &sinktest.Bulk{Stream: stream}
+	r := &sinktest.Bulk{Stream: dataStream}
 	_, fw := openTest(t, "elastic", elasticFields(serve(t, r), "content: true\nbatch: {max_bytes: 4MiB}"), nil)
 	b := hostileBatch()
 	b.Events = append(b.Events, schemas.Event{ID: testID(99, 0), Class: schemas.ClassActivity, Target: strings.Repeat("x", 1<<20)})
@@ -314,7 +314,7 @@ func TestElasticEventOnTheWire(t *testing.T) {
 // TestElasticPoisonAmongThousands parks one event in 10,000 without asking for
 // the others again.
 func TestElasticPoisonAmongThousands(t *testing.T) {
-	r := &sinktest.Bulk{Stream: stream, Item: func(_ int, doc []byte) int {
+	r := &sinktest.Bulk{Stream: dataStream, Item: func(_ int, doc []byte) int {
 		if strings.Contains(string(doc), testID(1, 7777).String()) {
 			return http.StatusBadRequest
 		}

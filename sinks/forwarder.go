@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -138,7 +139,11 @@ func (f *Forwarder) Resend(ctx context.Context, ev *schemas.Event) error {
 		return err
 	}
 	f.count.add(outcomeAccepted, 1)
-	if err := receipt.Wait(ctx); err != nil {
+	err = receipt.Wait(ctx)
+	if errors.Is(err, ErrUnconfirmed) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if receipt.Confirm != nil {
