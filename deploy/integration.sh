@@ -81,6 +81,9 @@ check "syslog sink -> rsyslog, TLS" rsyslog.log \
 check "syslog sink -> syslog-ng, TLS" syslog-ng.log \
   "$root/deploy/integration/syslog.sh" syslog-ng
 
+check "s3 sink -> MinIO, object lock" s3.log \
+  "$root/deploy/integration/s3.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -23,7 +23,8 @@ type unconfirmed struct {
 	evs     []schemas.Event
 }
 
-// gather is after how many events a Consume begins to write.
+// gather is after how many events a Consume begins to write, unless one write
+// may hold more.
 const gather = 4096
 
 // add filters a batch and copies what passes. The copy is what redaction
@@ -53,7 +54,7 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 		last := &(*d.evs)[len(*d.evs)-1]
 		last.Shard, last.Offset, last.Index = b.Shard, b.Offset, uint32(i)
 		f.redact.apply(last)
-		if len(*d.evs) >= gather {
+		if len(*d.evs) >= max(gather, f.o.Common.Batch.MaxEvents) {
 			if err := d.flush(ctx); err != nil {
 				return err
 			}
