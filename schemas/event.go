@@ -87,6 +87,11 @@ func (e *Event) When() time.Time { return time.Unix(0, e.Time).UTC() }
 // Detectors, store and sinks skip what is not accepted.
 func (e *Event) Accepted() bool { return e.Flags&(FlagDuplicate|FlagRejected) == 0 }
 
+// KindSpan is the kind of events that are spans of a trace. A span is a view of
+// a call that its audit record reports too: who counts calls skips it, or each
+// call would count twice.
+const KindSpan = "span"
+
 // Background reports whether the event counts as done without a person present.
 // Unknown counts as background.
 func (e *Event) Background() bool { return e.Initiator != InitiatorHuman }
@@ -116,12 +121,13 @@ const (
 	FlagUnknownEndpoint                   // endpoint not in the mapping
 	FlagNoSourceID                        // identity made from content or position
 	FlagScrubbed                          // the source removed personal data
+	FlagTimeReversed                      // it ends before it begins: Duration is 0
 )
 
 var flagNames = [...]string{
 	"duplicate", "rejected", "sealed", "id_conflict", "duplicate_key", "case_twin", "bad_utf8", "control_char",
 	"number_truncated", "time_missing", "time_saturated", "time_future", "unknown_kind", "unknown_endpoint",
-	"no_source_id", "scrubbed",
+	"no_source_id", "scrubbed", "time_reversed",
 }
 
 // FlagSuspicious are the flags that say that two readers may see two different

@@ -223,7 +223,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
 			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
-			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"),
+			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"), Caller: tokens.Principal, Full: dead.Full,
 		})
 		if err != nil {
 			return err
