@@ -29,7 +29,7 @@ var edges = map[string][]string{
 	"collector/journal/journaltest": {"schemas", "collector/journal"},
 	"collector/notary":              {"schemas", "collector/journal", "internal/durable"},
 	"collector/survey":              {"schemas"},
-	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine"},
+	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine", "internal/otlpwire"},
 	"collector/store/engine":        {"internal/durable"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug"},
