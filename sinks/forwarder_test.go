@@ -445,7 +445,7 @@ func TestOpenFaults(t *testing.T) {
 		}
 	}
 	const hec = "url: https://splunk:8088\ntoken: t\n"
-	f("splonk", "", `unknown sink kind "splonk"; known kinds: file, splunk, webhook`)
+	f("splonk", "", `unknown sink kind "splonk"; known kinds: file, splunk, tempo, webhook`)
 	f("splunk", hec+"fliter: 'true'", `unknown key "fliter"; did you mean "filter"`)
 	f("splunk", hec+"toke_file: x", `did you mean "token_file"`)
 	f("splunk", hec+"filter: acess == 1", "undeclared reference to 'acess'")
