@@ -67,7 +67,7 @@ func spanJob(token string, part uint32, refs []spanRef) job {
 			}
 			rows[i].part = part
 		}
-		return insertOf(j.table, j.token, rows, spanColumns()).send(ctx, s, j, mem)
+		return insertOf(j.table, j.token, func() []spanRow { return rows }, spanColumns()).send(ctx, s, j, mem)
 	}}
 }
 
