@@ -74,6 +74,9 @@ fi
 check "kafka source <- Apache Kafka, kcat" kafka.log \
   "$root/deploy/integration/kafka.sh"
 
+check "telemetrygen -> traces -> Tempo" tempo.log \
+  "$root/deploy/integration/tempo.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -30,7 +30,7 @@ func (v *runView) print(w io.Writer, width int) error {
 	bars := v.bars()
 	from, to := v.spread(bars)
 	for _, b := range bars {
-		line("%9s  %s  %8s  %s%s  (%s)", "+"+short(b.start.Sub(from)), drawn(b, from, to), short(b.end.Sub(b.start)), strings.Repeat("  ", b.depth), b.label, b.note)
+		line("%9s  %s  %8s  %s%s  (%s)", "+"+lasted(b.start.Sub(from)), drawn(b, from, to), lasted(b.end.Sub(b.start)), strings.Repeat("  ", b.depth), b.label, b.note)
 	}
 	for _, m := range v.Missing {
 		line("missing: %s", m)
@@ -44,7 +44,7 @@ func head(r *api.Run) string {
 		return ""
 	}
 	var out string
-	for _, s := range []string{firstOf(r.AgentName, r.Agent), firstOf(r.ActorEmail, r.Actor), r.Initiator, r.Outcome, r.Reason, human(r.Started), short(r.Ended.Sub(r.Started))} {
+	for _, s := range []string{firstOf(r.AgentName, r.Agent), firstOf(r.ActorEmail, r.Actor), r.Initiator, r.Outcome, r.Reason, human(r.Started), lasted(r.Ended.Sub(r.Started))} {
 		if s != "" {
 			out += "  " + s
 		}
@@ -79,8 +79,8 @@ func drawn(b bar, from, to time.Time) string {
 	return strings.Repeat("·", start) + strings.Repeat("█", n) + strings.Repeat("·", barWidth-start-n)
 }
 
-// short is a duration in three digits or so.
-func short(d time.Duration) string {
+// lasted is a duration in three digits or so.
+func lasted(d time.Duration) string {
 	switch {
 	case d >= time.Minute:
 		return d.Round(time.Second).String()

@@ -68,9 +68,11 @@ func (t *Tempo) Trace(ctx context.Context, tenant, id string) ([]SpanRow, error)
 	}
 	var out []SpanRow
 	var shared resourceReader
+	seen := map[string]bool{} // Tempo keeps what is sent twice
 	err = otlpwire.Spans(raw, func(s otlpwire.Span) error {
 		row, err := tempoSpan(s, &shared)
-		if err == nil && len(out) < MaxSpans {
+		if err == nil && len(out) < MaxSpans && !seen[row.Span] {
+			seen[row.Span] = true
 			out = append(out, row)
 		}
 		return err

@@ -24,6 +24,7 @@ func TestTempo(t *testing.T) {
 		switch {
 		case r.URL.Path == "/base/api/traces/"+fmt.Sprintf("%x", "trace-0000000001"):
 			_, _ = w.Write(spans(1, 2, nil).Body)
+			_, _ = w.Write(spans(1, 2, nil).Body) // as after a repeat
 		case r.URL.Path == "/base/api/traces/00":
 			_, _ = io.WriteString(w, "no protobuf")
 		case r.URL.Query().Get("q") == "{":
