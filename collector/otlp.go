@@ -60,14 +60,17 @@ type otlpTLS struct {
 	KeyFile  string `yaml:"key_file"`
 }
 
-const closed = "none"
+const closed = "none" // address of a protocol that is switched off
+
+// maxOTLPBody leaves room in a frame, which holds one request.
+const maxOTLPBody = 48 << 20
 
 func (cfg *otlpConfig) check(c plug.Config) error {
 	switch {
 	case cfg.GRPC == closed && cfg.HTTP == closed:
 		return c.Errorf("grpc and http are both none; nothing could come in")
-	case cfg.MaxBody < 1<<20 || cfg.MaxBody > 1<<30 || cfg.MaxBody%(1<<20) != 0:
-		return c.Errorf("max_body must be whole MiB between 1MiB and 1GiB")
+	case cfg.MaxBody < 1<<20 || cfg.MaxBody > maxOTLPBody || cfg.MaxBody%(1<<20) != 0:
+		return c.Errorf("max_body must be whole MiB between 1MiB and 48MiB")
 	case cfg.MaxSpan < 1 || cfg.MaxSpan > cfg.MaxBody:
 		return c.Errorf("max_span must lie between 1 and max_body")
 	case cfg.MaxSpans < 1:
