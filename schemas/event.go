@@ -46,7 +46,7 @@ type Event struct {
 	Outcome    Outcome
 	Autonomous Tri    // inventory: is this agent allowed to run by itself
 	Denial     Denial // what kind of no it was; none unless Outcome says that it did not work
-	RawText    bool   // Raw is a row of a table, not JSON: nothing is looked up in it
+	RawText    bool   // Raw is not JSON but a row of a table or a span: nothing is looked up in it
 
 	Tenant string // from the credential, never from the record
 	Source string // name of the source in the config

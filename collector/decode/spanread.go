@@ -54,7 +54,7 @@ func (m *Mapping) ReadSpans(b *schemas.Batch, lim Limits) (rejects []Reject, err
 		if code != "" {
 			*ev = schemas.Event{}
 			base(ev, b, i)
-			ev.Raw, ev.Flags = s.Raw, schemas.FlagRejected
+			ev.Raw, ev.RawText, ev.Flags = s.Raw, true, schemas.FlagRejected
 			rejects = append(rejects, Reject{
 				Index: uint32(i), Line: i + 1, Start: uint32(s.Start), Length: uint32(len(s.Raw)), Code: code, Reason: reason,
 			})
@@ -95,7 +95,7 @@ func (m *Mapping) spansAgain(b *schemas.Batch) error {
 		rec, ev := &b.Records[i], &events[i]
 		if rec.Flags&(schemas.FlagRejected|schemas.FlagSealed) != 0 {
 			base(ev, b, i)
-			ev.Raw = s.Raw
+			ev.Raw, ev.RawText = s.Raw, true
 		} else if _, reason, err := r.fill(ev, i, s); err != nil {
 			return fmt.Errorf("span %d: %w", i, err)
 		} else if reason != "" {
@@ -156,7 +156,7 @@ func (r *spanReader) fill(ev *schemas.Event, i int, s otlpwire.Span) (code, reas
 	}
 	*ev = r.same
 	base(ev, r.b, i)
-	ev.Raw = s.Raw
+	ev.Raw, ev.RawText = s.Raw, true
 	r.ev, r.prio, r.kind, r.got = ev, r.prios, r.sameKind, r.flags
 	if r.f, err = otlpwire.ReadSpan(s.Raw, r.attribute); err != nil {
 		return "", "", err
