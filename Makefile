@@ -7,8 +7,6 @@ PKGS := ./...
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
-# Without gRPC's debug pages: they make the linker keep every method, 13 MB.
-TAGS := grpcnotrace
 GOLANGCI_VERSION := v2.15.0
 
 .PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios screenshots clean
@@ -18,7 +16,7 @@ help: ## list the targets
 
 build: ## build bin/agentrail
 	@mkdir -p bin
-	$(GO) build -trimpath -tags $(TAGS) -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
 
 up: ## start everything on loopback and play the sample day
 	@./deploy/fetch-engine.sh </dev/null >/dev/null 2>&1 &

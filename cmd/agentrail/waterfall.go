@@ -43,13 +43,13 @@ func head(r *api.Run) string {
 	if r == nil {
 		return ""
 	}
-	var out string
+	out := []string{""}
 	for _, s := range []string{firstOf(r.AgentName, r.Agent), firstOf(r.ActorEmail, r.Actor), r.Initiator, r.Outcome, r.Reason, human(r.Started), lasted(r.Ended.Sub(r.Started))} {
 		if s != "" {
-			out += "  " + s
+			out = append(out, s)
 		}
 	}
-	return out
+	return strings.Join(out, "  ")
 }
 
 // spread is the time that the waterfall covers.
