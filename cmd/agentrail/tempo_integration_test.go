@@ -30,13 +30,13 @@ import (
 // Tempo and, span by span and once, in otel_traces. The three environment
 // variables name the binaries; deploy/integration/tempo.sh builds them.
 func TestTracesIntoTempo(t *testing.T) {
-	const traces = 1500 // of two spans each
+	const traces = 800 // of two spans each; so slowly that the sender's queue of 2,048 outlasts the restart
 	binary, tempoBinary, generator := needed(t, "AGENTRAIL_BINARY"), needed(t, "AGENTRAIL_TEMPO"), needed(t, "AGENTRAIL_TELEMETRYGEN")
 	tempo := startTempo(t, tempoBinary)
 	s := newTracedServer(t, binary, tempo)
 	serving := s.start(t)
 	gen := exec.Command(generator, "traces", "--otlp-insecure", "--otlp-endpoint", s.grpc, "--otlp-header", `authorization="Bearer `+s.token+`"`,
-		"--traces", strconv.Itoa(traces), "--rate", "600", "--timeout", "60s", "--telemetry-attributes", `run_id="run-from-a-trace"`)
+		"--traces", strconv.Itoa(traces), "--rate", "100", "--timeout", "60s", "--telemetry-attributes", `run_id="run-from-a-trace"`)
 	var said bytes.Buffer
 	gen.Stdout, gen.Stderr = &said, &said
 	if err := gen.Start(); err != nil {
