@@ -36,6 +36,8 @@ var edges = map[string][]string{
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
+	"executor":                      {"executor/gate", "internal/plug"},
+	"executor/gate":                 {"internal/plug"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
