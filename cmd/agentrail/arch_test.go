@@ -38,6 +38,7 @@ var edges = map[string][]string{
 	"sinks/sinktest":                {},
 	"executor":                      {"executor/gate", "internal/plug"},
 	"executor/gate":                 {"internal/plug"},
+	"executor/gateway":              {"executor/gate", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},

@@ -109,15 +109,19 @@ func (v Verdict) Text() string {
 // Chain is gates that must all allow.
 type Chain []Gate
 
-// Decide asks every gate in turn and returns the first denial. A denial that a
-// person who is present could lift by confirming the call says so in Confirm.
+// Decide asks every gate in turn and returns the first denial. Where a person is
+// present, that is a denial which they cannot lift by confirming the call, or,
+// if there is none, the first one, with Confirm set.
 func (c Chain) Decide(ctx context.Context, a Action) Verdict {
 	v := c.decide(ctx, a)
 	if v.Allow || a.Mode != Interactive || a.Confirmed {
 		return v
 	}
 	a.Confirmed = true
-	v.Confirm = c.decide(ctx, a).Allow
+	if firm := c.decide(ctx, a); !firm.Allow {
+		return firm
+	}
+	v.Confirm = true
 	return v
 }
 

@@ -230,6 +230,12 @@ func (r *Rules) Read(tool string, raw []byte) Arguments {
 	return ReadArguments(raw, also...)
 }
 
+// Lists reports whether the allow-list holds the tool.
+func (r *Rules) Lists(tool string) bool {
+	_, w := r.write(tool)
+	return w != nil
+}
+
 // write is the entry of the allow-list for a tool.
 func (r *Rules) write(tool string) (int, *AllowedWrite) {
 	for i := range r.Writes {
