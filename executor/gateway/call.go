@@ -32,6 +32,10 @@ const (
 
 // call answers tools/call.
 func (g *Gateway) call(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	if !g.begin() {
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "agentrail: the session has ended"}
+	}
+	defer g.calls.Done()
 	g.run.introduce(req.Session)
 	c := newCall(g.o.Now(), req.Params.Name, req.Params.Arguments)
 	if !g.o.Recorder.Reserve() {
@@ -201,6 +205,8 @@ func howTo(o Options, c *call, v gate.Verdict) string {
 		return fmt.Sprintf("Your client cannot ask its user to confirm a write. An %s may allow it in %s: writes: [{tool: %s, destinations: {...}}]", roleOf(v), where, c.name)
 	case v.Code == codeChanged:
 		return fmt.Sprintf("An admin may look at the tool and then approve it in %s: definitions: {%s: %s}", where, c.name, c.tool.digest)
+	case v.Policy == "destination.trick" || v.Policy == "destination.ambiguous":
+		return "Name the destination once and as it is."
 	case v.Code == codeNoRecord || v.Code == codeUnknownTool || v.Code == codeTooLarge || v.Code == codeFailed:
 		return ""
 	}

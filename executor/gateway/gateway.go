@@ -46,6 +46,8 @@ type Gateway struct {
 	mu     sync.Mutex
 	usage  gate.Usage
 	minute []time.Time // when the calls of the last minute began
+	gone   bool        // the client; no call begins any more
+	calls  sync.WaitGroup
 }
 
 // New returns a gateway. Nothing is started before Serve.
@@ -100,11 +102,30 @@ func (g *Gateway) Serve(ctx context.Context, client mcp.Transport) error {
 			return next(ctx, method, req)
 		}
 	})
+	// Run answers what is in flight before it returns
+	defer context.AfterFunc(ctx, g.wrapped.close)()
 	err = server.Run(ctx, client)
 	if ctx.Err() != nil {
 		err = nil
 	}
+	g.mu.Lock()
+	g.gone = true
+	g.mu.Unlock()
+	g.wrapped.close() // ends the calls in flight; each leaves its record
+	g.calls.Wait()
 	return errors.Join(err, g.run.end(g.o))
+}
+
+// begin reports whether a call may begin; Serve waits until end was called for
+// each that did.
+func (g *Gateway) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gone {
+		return false
+	}
+	g.calls.Add(1)
+	return true
 }
 
 // admit decides and, if the call may be made, counts it, in one step: two calls

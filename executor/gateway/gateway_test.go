@@ -96,6 +96,7 @@ type bench struct {
 	client   *mcp.ClientSession
 	calls    string // file to which the wrapped server writes what it was asked to do
 	end      func() error
+	hangUp   func() error // ends the gateway's side at once, as when its standard input ends
 }
 
 func start(t *testing.T, rules string, set func(*gateway.Options, *mcp.ClientOptions)) *bench {
@@ -119,12 +120,19 @@ func start(t *testing.T, rules string, set func(*gateway.Options, *mcp.ClientOpt
 	}
 	front, back := mcp.NewInMemoryTransports()
 	done := make(chan error, 1)
-	go func() { done <- g.Serve(t.Context(), back) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { done <- g.Serve(ctx, back) }()
 	b.client, err = mcp.NewClient(&mcp.Implementation{Name: "test-agent", Version: "1"}, co).Connect(t.Context(), front, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.end = sync.OnceValue(func() error { return errors.Join(b.client.Close(), <-done) })
+	b.end = sync.OnceValue(func() error { defer cancel(); return errors.Join(b.client.Close(), <-done) })
+	b.hangUp = func() error {
+		cancel()
+		err := <-done
+		done <- nil
+		return err
+	}
 	t.Cleanup(func() {
 		if err := b.end(); err != nil {
 			t.Error(err)
@@ -347,6 +355,27 @@ func TestNeighbour(t *testing.T) {
 	if err := <-hung; err == nil {
 		t.Error("the hanging call was answered")
 	}
+}
+
+// TestClientGoes: a call in flight when the client goes leaves its record.
+func TestClientGoes(t *testing.T) {
+	b := start(t, "", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	hung := make(chan struct{})
+	go func() {
+		defer close(hung)
+		_, _ = b.client.CallTool(ctx, &mcp.CallToolParams{Name: "hang"})
+	}()
+	for !strings.Contains(b.made(), "hang") {
+		b.want("neighbour", b.call("read_note", nil), "a note")
+	}
+	if err := b.hangUp(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-hung
+	b.want("records", strings.Join(b.recorder.all(t), "\n"), "executeactiontool hang 499 cancelled\nWORKFLOW_RUN")
 }
 
 // TestBounds, S13: calls of a run and items changed are counted.

@@ -58,6 +58,15 @@ func (l *lines) watch(cancel context.CancelCauseFunc) func() {
 	}
 }
 
+// fail cancels the calls that wait.
+func (l *lines) fail(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, cancel := range l.waiting {
+		cancel(why)
+	}
+}
+
 // Write implements io.Writer. It fails only when the reader has gone.
 func (l *lines) Write(p []byte) (int, error) {
 	n := len(p)
@@ -89,11 +98,7 @@ func (l *lines) hold(p []byte) {
 	}
 	if l.waste == 0 {
 		l.log.Warn("answer of the wrapped server is too large", "most", l.max)
-		l.mu.Lock()
-		for _, cancel := range l.waiting {
-			cancel(errTooLarge)
-		}
-		l.mu.Unlock()
+		l.fail(errTooLarge)
 		l.waste = len(l.part)
 		l.part = nil
 	}

@@ -237,7 +237,11 @@ func (r *run) initiator(o Options) string {
 }
 
 func actor(user string) map[string]any {
-	return map[string]any{"type": "USER", "userId": user, "email": email(user)}
+	a := map[string]any{"type": "USER", "userId": user}
+	if e := email(user); e != "" {
+		a["email"] = e
+	}
+	return a
 }
 
 func email(user string) string {

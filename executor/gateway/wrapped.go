@@ -155,11 +155,13 @@ func (w *wrapped) call(ctx context.Context, params *mcp.CallToolParams) (*mcp.Ca
 	return res, err
 }
 
+// close cancels the calls that wait and ends the server for good.
 func (w *wrapped) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.starts = maxStarts
 	if w.live != nil {
+		w.live.lines.fail(context.Canceled)
 		w.live.stop()
 		w.live = nil
 	}
