@@ -36,6 +36,8 @@ type Spec struct {
 	Steps []Step `yaml:"steps"`
 	// Bounds of a run.
 	Bounds Bounds `yaml:"bounds"`
+	// Hostile texts of your own, which `agentrail agents test` puts where the agent fills in what it read.
+	Hostile []string `yaml:"hostile"`
 
 	doc *plug.Document
 }

@@ -14,7 +14,7 @@ func newAgents(c *console) *cobra.Command {
 		Short: "Specs of agents",
 		Long:  "Specs of agents: YAML files, kept in git, that say what an agent reads, does, and where to, and what bounds it.",
 	}
-	cmd.AddCommand(newAgentsValidate(c))
+	cmd.AddCommand(newAgentsValidate(c), newAgentsTest(c))
 	return cmd
 }
 

@@ -131,7 +131,7 @@ func (w *walker) text(path, key, v string) {
 	if v == "" {
 		return
 	}
-	if NamesPlace(key) || slices.Contains(w.also, path) || !contents[normal(key)] && address(v) {
+	if NamesPlace(key) || slices.Contains(w.also, path) || !HoldsContent(key) && address(v) {
 		w.add(path, v)
 	}
 }
@@ -196,6 +196,10 @@ func NamesPlace(key string) bool {
 	}
 	return false
 }
+
+// HoldsContent reports whether an argument of that name holds text that may say
+// anything, addresses included.
+func HoldsContent(key string) bool { return contents[normal(key)] }
 
 // address reports whether a value is nothing but an e-mail address, a URL or an
 // absolute path.

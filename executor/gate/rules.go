@@ -85,6 +85,14 @@ func DefaultRules() *Rules {
 	return r
 }
 
+// RulesOf allows these writes within these bounds, for an agent whose spec says
+// so in a file.
+func RulesOf(file string, writes []AllowedWrite, b Bounds) *Rules {
+	r := &Rules{File: file, Version: 1, Writes: writes, Bounds: b}
+	r.Bounds.fill()
+	return r
+}
+
 // LoadRules reads a rules file and the Cedar files that it names. Every fault
 // is reported, with its line.
 func LoadRules(path string) (*Rules, error) {
