@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ type Options struct {
 	Definitions *Definitions // known definitions of tools; nil keeps them for this run only
 	Version     string
 	Log         *slog.Logger
-	Stderr      interface{ Write([]byte) (int, error) } // of the wrapped server
+	Stderr      io.Writer // of the wrapped server
 	Now         func() time.Time
 
 	// ConfirmTimeout is how long a person has to confirm a write, default 5 minutes.

@@ -323,7 +323,7 @@ func TestMisbehaviour(t *testing.T) {
 		t.Helper()
 		bounds := "bounds: {result: 64KiB}\n"
 		if tool == "hang" {
-			bounds = "bounds: {call_timeout: 500ms}\n"
+			bounds = "bounds: {call_timeout: 2s}\n"
 		}
 		b := start(t, bounds, nil)
 		b.want(tool, b.call(tool, nil), want)
@@ -332,7 +332,7 @@ func TestMisbehaviour(t *testing.T) {
 			b.want("record", strings.Join(b.recorder.all(t), "\n"), "executeactiontool hang 504 timeout")
 		}
 	}
-	f("hang", "did not answer within 500ms")
+	f("hang", "did not answer within 2s")
 	f("junk", "answered after junk")
 	f("flood", "answered after flood")
 	f("huge", "more than an answer may hold")
@@ -341,7 +341,7 @@ func TestMisbehaviour(t *testing.T) {
 
 // TestNeighbour: while one call hangs another is answered.
 func TestNeighbour(t *testing.T) {
-	b := start(t, "bounds: {concurrency: 2}\n", nil)
+	b := start(t, "bounds: {concurrency: 2, rate: 1000000, calls: 1000000}\n", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	hung := make(chan error, 1)
 	go func() {
@@ -359,7 +359,7 @@ func TestNeighbour(t *testing.T) {
 
 // TestClientGoes: a call in flight when the client goes leaves its record.
 func TestClientGoes(t *testing.T) {
-	b := start(t, "", nil)
+	b := start(t, "bounds: {rate: 1000000, calls: 1000000}\n", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	hung := make(chan struct{})
