@@ -13,6 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/executor/gate"
 )
 
 // serveNotes is an ordinary MCP server, for the gate to stand in front of. It
@@ -152,5 +153,26 @@ func TestGateToFiles(t *testing.T) {
 				t.Errorf("%s: %s is not in %s", file, w, b)
 			}
 		}
+	}
+}
+
+// TestReadmePolicy: the policy file that the README shows is one.
+func TestReadmePolicy(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "## Executor")
+	_, rest, _ = strings.Cut(rest, "```yaml\n")
+	policy, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the section Executor shows no policy")
+	}
+	r, err := gate.ParseRules("README.md", policy, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Lists("write_file") {
+		t.Error("it does not allow what the README says")
 	}
 }
