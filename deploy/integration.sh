@@ -77,6 +77,9 @@ check "kafka source <- Apache Kafka, kcat" kafka.log \
 check "telemetrygen -> traces -> Tempo" tempo.log \
   "$root/deploy/integration/tempo.sh"
 
+check "gate -> official MCP servers" mcp.log \
+  "$root/deploy/integration/mcp.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // tables show local time
-	testscript.Main(m, map[string]func(){"agentrail": main})
+	testscript.Main(m, map[string]func(){"agentrail": main, "notes-server": serveNotes})
 }
 
 // TestScripts runs the program against the scripts in testdata/script: what is
