@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -35,7 +36,9 @@ const maxListed = 100
 const pushbackRetry = 5 * time.Second
 
 // appendFault turns an error of the journal into the answer to it.
-func (s *intake) appendFault(err error) *problem.Details {
+func (s *intake) appendFault(err error) *problem.Details { return appendProblem(s.log, err) }
+
+func appendProblem(log *slog.Logger, err error) *problem.Details {
 	d := &problem.Details{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: pushbackRetry, Detail: "nothing is acknowledged; send it again later"}
 	if later, ok := errors.AsType[*journal.RetryAfter](err); ok {
 		d.RetryAfter = later.After
@@ -45,7 +48,7 @@ func (s *intake) appendFault(err error) *problem.Details {
 		d.Code, d.Detail = "journal_full", "the journal is past its bound; nothing is acknowledged, send it again later"
 	case errors.Is(err, journal.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	default:
-		s.log.Error("append to journal", "error", err)
+		log.Error("append to journal", "error", err)
 	}
 	return d
 }

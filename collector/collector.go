@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentrail/agentrail/collector/decode"
+	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -30,6 +31,10 @@ type Deps struct {
 	Tenant  string                // owner of records from sources without a credential, such as files
 	DataDir string                // where a source keeps its state
 	Now     func() time.Time      // nil means time.Now
+
+	// For sources that have a listener of their own.
+	Caller func(token string) (*auth.Principal, bool) // who a token belongs to; nil: nobody is let in
+	Full   func(tenant string) bool                   // the tenant has too many dead letters; nil: nobody has
 }
 
 // Source takes records in until ctx ends. Run returns nil then, and an error
@@ -68,6 +73,12 @@ func Open(ctx context.Context, c plug.Config, d Deps) (Source, error) {
 	}
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if d.Caller == nil {
+		d.Caller = func(string) (*auth.Principal, bool) { return nil, false }
+	}
+	if d.Full == nil {
+		d.Full = func(string) bool { return false }
 	}
 	d.Log = d.Log.With("source", c.Name)
 	return open(ctx, c, d)

@@ -84,6 +84,12 @@ check "syslog sink -> syslog-ng, TLS" syslog-ng.log \
 check "s3 sink -> MinIO, object lock" s3.log \
   "$root/deploy/integration/s3.sh"
 
+check "telemetrygen -> traces -> Tempo" tempo.log \
+  "$root/deploy/integration/tempo.sh"
+
+check "gate -> official MCP servers" mcp.log \
+  "$root/deploy/integration/mcp.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -123,6 +123,7 @@ type counted struct {
 // Observe counts a tool call.
 func (b *burst) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 	switch {
+	case ev.Kind == schemas.KindSpan: // its call has a record of its own
 	case ev.Action == "tool.execute":
 		if ev.Outcome != schemas.OutcomeOK && b.turnedAway(ev) {
 			return

@@ -32,6 +32,10 @@ func TestBurst(t *testing.T) {
 	}
 	f("one runaway agent is one alert", func(s *story) { s.calls(noon, 300, time.Second, nil) }, "burst agent a1 high")
 	f("below the limit", func(s *story) { s.calls(noon, 49, time.Second, nil) })
+	f("spans are views of calls", func(s *story) {
+		s.calls(noon, 49, time.Second, nil)
+		s.calls(noon, 300, time.Second, func(ev *schemas.Event) { ev.Kind, ev.Source = schemas.KindSpan, "otlp" })
+	})
 	f("reads have a limit of their own", func(s *story) {
 		s.calls(noon, 119, time.Second, func(ev *schemas.Event) { ev.Tool = "jira.get_issue" })
 	})

@@ -144,7 +144,8 @@ type denialHit struct {
 
 // Observe counts a call.
 func (n *denial) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
-	if ev.Action == "inventory.snapshot" || ev.Kind == "workflow_run" || ev.Kind == "product_snapshot" {
+	if ev.Action == "inventory.snapshot" || ev.Kind == "workflow_run" || ev.Kind == "product_snapshot" ||
+		ev.Kind == schemas.KindSpan { // its call has a record of its own
 		return
 	}
 	h := denialHit{ev: ev, kind: n.deps.Words.refusal(ev), slot: floorDiv(eventTime(ev), n.span), scope: n.scopes.of(ev)}

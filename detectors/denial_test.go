@@ -44,6 +44,12 @@ func TestDenial(t *testing.T) {
 			s.calls(noon.Add(time.Duration(i)*10*time.Second), 1, time.Second, but(policy, fmt.Sprint("u", i), "a1"))
 		}
 	}, "denial agent a1 medium")
+	f("spans are views of calls", func(s *story) {
+		s.calls(noon, 200, time.Second, func(ev *schemas.Event) {
+			policy(ev)
+			ev.Kind, ev.Source = schemas.KindSpan, "otlp"
+		})
+	})
 	f("too few", func(s *story) { s.calls(noon, 7, 10*time.Second, policy) })
 	f("too slow", func(s *story) { s.calls(noon, 40, 3*time.Minute, policy) })
 	f("few of many", func(s *story) {

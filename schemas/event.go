@@ -46,7 +46,7 @@ type Event struct {
 	Outcome    Outcome
 	Autonomous Tri    // inventory: is this agent allowed to run by itself
 	Denial     Denial // what kind of no it was; none unless Outcome says that it did not work
-	RawText    bool   // Raw is a row of a table, not JSON: nothing is looked up in it
+	RawText    bool   // Raw is not JSON but a row of a table or a span: nothing is looked up in it
 
 	Tenant string // from the credential, never from the record
 	Source string // name of the source in the config
@@ -87,6 +87,11 @@ func (e *Event) When() time.Time { return time.Unix(0, e.Time).UTC() }
 // Detectors, store and sinks skip what is not accepted.
 func (e *Event) Accepted() bool { return e.Flags&(FlagDuplicate|FlagRejected) == 0 }
 
+// KindSpan is the kind of events that are spans of a trace. A span is a view of
+// a call that its audit record reports too: who counts calls skips it, or each
+// call would count twice.
+const KindSpan = "span"
+
 // Background reports whether the event counts as done without a person present.
 // Unknown counts as background.
 func (e *Event) Background() bool { return e.Initiator != InitiatorHuman }
@@ -116,12 +121,13 @@ const (
 	FlagUnknownEndpoint                   // endpoint not in the mapping
 	FlagNoSourceID                        // identity made from content or position
 	FlagScrubbed                          // the source removed personal data
+	FlagTimeReversed                      // it ends before it begins: Duration is 0
 )
 
 var flagNames = [...]string{
 	"duplicate", "rejected", "sealed", "id_conflict", "duplicate_key", "case_twin", "bad_utf8", "control_char",
 	"number_truncated", "time_missing", "time_saturated", "time_future", "unknown_kind", "unknown_endpoint",
-	"no_source_id", "scrubbed",
+	"no_source_id", "scrubbed", "time_reversed",
 }
 
 // FlagSuspicious are the flags that say that two readers may see two different

@@ -104,11 +104,16 @@ func (f *Forwarder) Probe(ctx context.Context) error {
 func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error {
 	d := delivery{f: f}
 	defer d.free()
+	whole, _ := f.o.Sink.(BatchSink)
 	for _, b := range batches {
 		if b.Gap != nil || b.Tick() || !f.wants(b.Class, b.Tenant) {
 			continue
 		}
-		if err := d.add(ctx, b); err != nil {
+		deliver := d.add
+		if whole != nil {
+			deliver = func(ctx context.Context, b *schemas.Batch) error { return d.whole(ctx, whole, b) }
+		}
+		if err := deliver(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -156,12 +161,17 @@ func (f *Forwarder) Resend(ctx context.Context, ev *schemas.Event) error {
 func (f *Forwarder) write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
 	start := f.o.Now()
 	receipt, err := f.o.Sink.Write(ctx, evs)
-	f.count.wrote(f.o.Now().Sub(start), receipt.Bytes, err)
+	f.wrote(start, receipt.Bytes, err)
+	return receipt, err
+}
+
+// wrote accounts for an attempt and ends the episode of a held receiver.
+func (f *Forwarder) wrote(start time.Time, size int, err error) {
+	f.count.wrote(f.o.Now().Sub(start), size, err)
 	if taken(err) && f.hold.release() {
 		f.count.held(false)
 		f.o.Log.Info("receiver takes events again")
 	}
-	return receipt, err
 }
 
 // taken reports whether the receiver did all that it was asked to.

@@ -31,6 +31,7 @@ type config struct {
 	Journal   journalConfig  `yaml:"journal"`
 	Evidence  evidenceConfig `yaml:"evidence"`
 	Store     storeConfig    `yaml:"store"`
+	Tempo     tempoConfig    `yaml:"tempo"`
 	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
 	Sources   []plug.Config  `yaml:"sources"`
 	Detectors []plug.Config  `yaml:"detectors"`
@@ -88,6 +89,17 @@ type storeConfig struct {
 	Cache  string     `yaml:"cache"`  // folder of the fetched library; default: the user's cache folder
 	Memory plug.Bytes `yaml:"memory"` // cap of the engine; default 1GiB
 	Raw    *bool      `yaml:"raw"`    // keep records as received in the store too; default true
+}
+
+// tempoConfig says where traces are searched, and read if the store lacks
+// them: the HTTP API of a Grafana Tempo that a sink of kind tempo fills.
+type tempoConfig struct {
+	URL       string      `yaml:"url"` // such as http://tempo:3200; default: none
+	Token     plug.Secret `yaml:"token"`
+	TokenFile string      `yaml:"token_file"`
+	// Org is sent as X-Scope-OrgID; the word tenant stands for the tenant that
+	// asks. With another value, or none, only the operator's tenant may ask.
+	Org string `yaml:"org"`
 }
 
 // defaultConfig returns what an empty file means.

@@ -38,6 +38,7 @@ func newRuns(c *console) *cobra.Command {
 		nothing(c, format, len(list.Runs), "no run matches; widen --since or drop a filter; agentrail doctor says whether workflowrun delivers")
 		return printRows(c, format, list.Runs, runColumns(human), runColumns(api.Time))
 	}
+	cmd.AddCommand(newRunsShow(c))
 	return cmd
 }
 

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // tables show local time
-	testscript.Main(m, map[string]func(){"agentrail": main})
+	testscript.Main(m, map[string]func(){"agentrail": main, "notes-server": serveNotes})
 }
 
 // TestScripts runs the program against the scripts in testdata/script: what is
@@ -157,9 +157,13 @@ func scriptStore() api.Store {
 			}
 			return event, nil
 		},
-		Runs: func(context.Context, api.Query) ([]api.Run, error) {
+		Runs: func(_ context.Context, q api.Query) ([]api.Run, error) {
+			if q.Run == "r2" {
+				return []api.Run{{ID: "r2", AgentName: "Ticket bot", Trace: "00000000000000000000000000000002", Initiator: "schedule", Outcome: "ok", Started: scriptTime, Ended: scriptTime.Add(2 * time.Second)}}, nil
+			}
 			return []api.Run{{ID: "r1", AgentName: "Ticket bot", Initiator: "schedule", Outcome: "ok", Started: scriptTime, Ended: scriptTime.Add(time.Minute)}}, nil
 		},
+		Trace:  func(_ context.Context, _, id string) (api.Trace, error) { return scriptTrace(id) },
 		Alerts: func(context.Context, api.Query) ([]schemas.Alert, error) { return []schemas.Alert{alert}, nil },
 		Alert: func(_ context.Context, _, id string) ([]schemas.Alert, error) {
 			if id != alert.ID {
@@ -168,6 +172,18 @@ func scriptStore() api.Store {
 			return []schemas.Alert{alert}, nil
 		},
 	}
+}
+
+// scriptTrace is the trace of run r2.
+func scriptTrace(id string) (api.Trace, error) {
+	if id != "00000000000000000000000000000002" {
+		return api.Trace{}, api.ErrNotFound
+	}
+	return api.Trace{ID: id, From: "store", Spans: []api.Span{
+		{Span: "a", Name: "invoke_agent Ticket bot", Start: scriptTime, DurationNS: 2e9},
+		{Span: "b", Parent: "a", Name: "execute_tool \x1b[31mx", Start: scriptTime.Add(time.Second), DurationNS: 5e8, Status: "Error", Message: "timeout"},
+		{Span: "c", Parent: "c", Name: "own parent", Start: scriptTime, DurationNS: 1000},
+	}}, nil
 }
 
 // scriptCode runs a command and checks its exit code: code 2 agentrail ...

@@ -217,13 +217,19 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		f.run("store", st.open)
 	}
 
+	traces, err := newTraceReader(c, st)
+	if err != nil {
+		return err
+	}
+	f.afterwards("traces", traces.close)
+
 	// Sources and the listener. They end first.
 	in := newFollowers(ctx, cancel, j, nil, log)
 	mux := http.NewServeMux()
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
 			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
-			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"),
+			Tenant: c.Auth.Tenant, DataDir: filepath.Join(c.Data, "sources"), Caller: tokens.Principal, Full: dead.Full,
 		})
 		if err != nil {
 			return err
@@ -242,7 +248,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine}
 	sessions, newest := tokens.Sessions(), memory{rec}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: st.queries(), Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), Append: j.Append, Own: decode.Own,
 		Recent: newest.queries(), Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)

@@ -102,6 +102,7 @@ type program struct {
 	layouts   []string            // of times in tables
 	zone      string              // of times in tables that name none
 	tableOnly bool
+	spans     *spanProgram // of a mapping for spans
 }
 
 // kind is a known kind of event. Its name is shared by all events of the kind.
@@ -127,6 +128,7 @@ func compile(f *file, used []*file) (*program, error) {
 	c.sections(all)
 	c.fields(f, all)
 	c.kind(f)
+	c.spans(f.Spans)
 	c.add(fOutcome, f.Outcome.Text)
 	c.add(fCode, f.Outcome.Code)
 	c.add(fError, f.Outcome.Error)

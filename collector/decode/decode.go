@@ -29,6 +29,7 @@ import (
 const (
 	JSON    = "json"
 	Self    = "agentrail"
+	OTLP    = "otlp"
 	version = 1
 )
 
@@ -110,7 +111,7 @@ func (s *Set) Decode(b *schemas.Batch) error {
 	if len(b.Records) == 0 {
 		return nil
 	}
-	if b.Decoder != JSON && b.Decoder != Self && b.Decoder != CSV {
+	if b.Decoder != JSON && b.Decoder != Self && b.Decoder != CSV && b.Decoder != OTLP {
 		return fmt.Errorf("decode batch %d: unknown decoder %q", b.Offset, b.Decoder)
 	}
 	if b.DecoderVersion != version {
@@ -119,6 +120,9 @@ func (s *Set) Decode(b *schemas.Batch) error {
 	m, err := s.lookup(b.Mapping)
 	if err != nil {
 		return fmt.Errorf("decode batch %d: %w", b.Offset, err)
+	}
+	if b.Decoder == OTLP {
+		return m.spansAgain(b)
 	}
 	return m.again(b)
 }
@@ -187,7 +191,7 @@ type source struct {
 // table reports whether the file only holds tables for others.
 func (s *source) table() bool {
 	k := s.file.Kind
-	return s.file.Fields.empty() && k.Const == "" && len(k.From) == 0 && !k.Log
+	return s.file.Fields.empty() && k.Const == "" && len(k.From) == 0 && !k.Log && s.file.Spans == nil
 }
 
 func (f fields) empty() bool {

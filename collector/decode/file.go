@@ -25,6 +25,7 @@ type file struct {
 	Fields  fields  `yaml:"fields"`
 	Kind    kinds   `yaml:"kind"`
 	Outcome outcome `yaml:"outcome"`
+	Spans   *spans  `yaml:"spans"`
 
 	Values    map[string]map[string]string `yaml:"values"`
 	Denials   map[string]string            `yaml:"denials"`

@@ -12,6 +12,7 @@ const (
 	bySource   = 1 // tenant, source name, log name, time, source id
 	byPosition = 2 // tenant, source name, position in the file or topic
 	byContent  = 3 // tenant, source name, digest, number among identical records
+	bySpan     = 4 // tenant, source name, trace id, span id
 )
 
 // identity makes the id of an event: 16 bytes of SHA-256 over the way it is

@@ -93,7 +93,7 @@ func TestOverrides(t *testing.T) {
 	if _, err := m.Read(b, limits); err != nil || b.Events[0].Access != schemas.AccessRead {
 		t.Errorf("access %s, %v", b.Events[0].Access, err)
 	}
-	if _, err := s.Mapping("nobody"); err == nil || !strings.Contains(err.Error(), "known mappings: agentrail, audit, csv, workflowrun") {
+	if _, err := s.Mapping("nobody"); err == nil || !strings.Contains(err.Error(), "known mappings: agentrail, audit, csv, otlp, workflowrun") {
 		t.Errorf("an unknown mapping: %v", err)
 	}
 }

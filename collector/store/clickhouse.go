@@ -173,7 +173,7 @@ func (s *Store) retain(ctx context.Context) error {
 	if raw == 0 {
 		raw = s.o.Retention
 	}
-	for table, keep := range map[string]time.Duration{"events": s.o.Retention, "raw": raw, "runs": s.o.Retention} {
+	for table, keep := range map[string]time.Duration{"events": s.o.Retention, "raw": raw, "runs": s.o.Retention, "otel_traces": s.o.Retention} {
 		if err := s.setTTL(ctx, table, int64(keep/(24*time.Hour))); err != nil {
 			return err
 		}
@@ -194,7 +194,11 @@ func (s *Store) setTTL(ctx context.Context, table string, days int64) error {
 	}
 	sql := "ALTER TABLE " + table + " REMOVE TTL"
 	if days > 0 {
-		sql = "ALTER TABLE " + table + " MODIFY TTL toDateTime(received) + INTERVAL " + want + " DAY"
+		received := "received"
+		if table == "otel_traces" {
+			received = "Received"
+		}
+		sql = "ALTER TABLE " + table + " MODIFY TTL toDateTime(" + received + ") + INTERVAL " + want + " DAY"
 	}
 	if err := s.conn.Exec(ctx, sql); err != nil {
 		return fmt.Errorf("set the time to live of %s to %d days: %w", table, days, err)

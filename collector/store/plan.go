@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -32,12 +33,14 @@ type plan struct {
 	from, to uint64
 	parts    []uint32 // in ascending order
 	byPart   map[uint32][]row
+	spans    map[uint32][]spanRef // of those rows that are spans
 	rows     int
+	bad      []journal.RejectedItem
 }
 
 // makePlan groups the events. The same batches always make the same plan.
 func makePlan(batches []*schemas.Batch) *plan {
-	p := &plan{byPart: map[uint32][]row{}}
+	p := &plan{byPart: map[uint32][]row{}, spans: map[uint32][]spanRef{}}
 	for i, b := range batches {
 		from, to := b.Offset, b.Offset+1
 		if b.Gap != nil {
@@ -52,6 +55,7 @@ func makePlan(batches []*schemas.Batch) *plan {
 			p.byPart[part] = append(p.byPart[part], row{ev, !b.Live()})
 			p.rows++
 		}
+		p.addSpans(b)
 	}
 	for part := range p.byPart {
 		p.parts = append(p.parts, part)

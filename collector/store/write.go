@@ -31,7 +31,9 @@ func makeJobs(p *plan, raw bool) (out []job, bad []journal.RejectedItem) {
 		hours := func() []hourRow { return rollUp(rows, part) }
 		out = append(out, insertOf("events_per_hour", p.token("events_per_hour", part, 0), hours, hourColumns()))
 	}
+	out = append(out, spanJobs(p)...)
 	alerts, bad := alertRows(p)
+	bad = append(bad, p.bad...)
 	if len(alerts) > 0 {
 		out = append(out, insertOf("alerts", p.token("alerts", 0, 0), func() []alertRow { return alerts }, alertColumns()))
 	}

@@ -63,7 +63,7 @@ func (b *busy) take(batch *schemas.Batch) {
 	stride := (n + perBatch - 1) / perBatch
 	for i := 0; i < n; i += stride {
 		ev := &batch.Events[i]
-		if !ev.Accepted() {
+		if !ev.Accepted() || ev.Kind == schemas.KindSpan { // the call of a span has a record of its own
 			continue
 		}
 		keys := [dimensions]string{ev.Agent, ev.ActorEmail, ev.Tool}

@@ -76,8 +76,11 @@ func refuse(w http.ResponseWriter, _ *http.Request, no Refusal) {
 }
 
 // bearer returns the token of the request, or why there is none.
-func bearer(r *http.Request) (token, why string) {
-	values := r.Header["Authorization"]
+func bearer(r *http.Request) (token, why string) { return Token(r.Header["Authorization"]) }
+
+// Token returns the token in the values of an Authorization header, or why
+// there is none. It is for listeners that are not served over net/http.
+func Token(values []string) (token, why string) {
 	if len(values) == 0 {
 		return "", "send the header Authorization: Bearer TOKEN"
 	}

@@ -88,6 +88,24 @@ func Lock(path string) (io.Closer, error) {
 	return f, nil
 }
 
+// WaitLock is Lock that waits until whoever holds the lock lets go of it.
+func WaitLock(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
+}
+
 // Preallocate reserves disk space for the first size bytes of the file and
 // extends the file to them. New bytes read as zero. Where the file system
 // cannot reserve, zeros are written.

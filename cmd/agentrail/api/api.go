@@ -80,6 +80,10 @@ type Store struct {
 	Event func(ctx context.Context, tenant, id string) (Event, error)
 	// Runs returns runs, newest first.
 	Runs func(ctx context.Context, q Query) ([]Run, error)
+	// Trace returns one trace, or ErrNotFound.
+	Trace func(ctx context.Context, tenant, id string) (Trace, error)
+	// Traces searches traces by TraceQL. ErrQuery if it is not understood.
+	Traces func(ctx context.Context, q TraceQuery) ([]TraceSummary, error)
 	// Alerts returns the newest transition of each alert, newest first.
 	Alerts func(ctx context.Context, q Query) ([]schemas.Alert, error)
 	// Alert returns all transitions of one alert in order, or ErrNotFound. The
@@ -95,6 +99,8 @@ var (
 	ErrAmbiguous = errors.New("several ids begin so")
 	// ErrNotOpen says that the store cannot be asked yet.
 	ErrNotOpen = errors.New("store is not open")
+	// ErrQuery says that a query is not TraceQL.
+	ErrQuery = errors.New("query is not understood")
 )
 
 // AnsweredFrom is the header that says "memory" where a list was answered from
@@ -171,6 +177,8 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/events", readers, false, a.events},
 		{"GET " + Prefix + "/events/{id}", readers, false, a.event},
 		{"GET " + Prefix + "/runs", readers, false, a.runs},
+		{"GET " + Prefix + "/traces", readers, false, a.traces},
+		{"GET " + Prefix + "/traces/{id}", readers, false, a.trace},
 		{"GET " + Prefix + "/alerts", readers, false, a.alerts},
 		{"GET " + Prefix + "/alerts/{id}", readers, false, a.alert},
 		{"POST " + Prefix + "/control", changers, false, a.control},
@@ -245,6 +253,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, what string, err erro
 		})
 	case errors.Is(err, ErrAmbiguous):
 		refuse(w, badParamf("%v; write more of it", err))
+	case errors.Is(err, ErrQuery):
+		refuse(w, err)
 	case errors.Is(err, journal.ErrPushback), errors.Is(err, journal.ErrClosed):
 		problem.Write(w, problem.Details{
 			Status: http.StatusServiceUnavailable, Title: "Journal takes nothing now", Code: "journal_unavailable",

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-runewidth"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+)
+
+// barWidth is how many columns the time of a run takes.
+const barWidth = 32
+
+// print draws the run as a waterfall: when, how long and what, a line for each
+// span and call, and the views that are missing.
+func (v *runView) print(w io.Writer, width int) error {
+	var out bytes.Buffer
+	line := func(format string, args ...any) {
+		s := strings.TrimRight(clean(fmt.Sprintf(format, args...)), " ")
+		if width > 0 {
+			s = runewidth.Truncate(s, width, "…")
+		}
+		out.WriteString(s + "\n")
+	}
+	line("run %s%s", v.ID, head(v.Run))
+	bars := v.bars()
+	from, to := v.spread(bars)
+	for _, b := range bars {
+		line("%9s  %s  %8s  %s%s  (%s)", "+"+lasted(b.start.Sub(from)), drawn(b, from, to), lasted(b.end.Sub(b.start)), strings.Repeat("  ", b.depth), b.label, b.note)
+	}
+	for _, m := range v.Missing {
+		line("missing: %s", m)
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+func head(r *api.Run) string {
+	if r == nil {
+		return ""
+	}
+	out := []string{""}
+	for _, s := range []string{firstOf(r.AgentName, r.Agent), firstOf(r.ActorEmail, r.Actor), r.Initiator, r.Outcome, r.Reason, human(r.Started), lasted(r.Ended.Sub(r.Started))} {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, "  ")
+}
+
+// spread is the time that the waterfall covers.
+func (v *runView) spread(bars []bar) (from, to time.Time) {
+	if v.Run != nil {
+		from, to = v.Run.Started, v.Run.Ended
+	}
+	for _, b := range bars {
+		if from.IsZero() || b.start.Before(from) {
+			from = b.start
+		}
+		if b.end.After(to) {
+			to = b.end
+		}
+	}
+	return from, to
+}
+
+// drawn is the bar of one line.
+func drawn(b bar, from, to time.Time) string {
+	whole := max(to.Sub(from), 1)
+	at := func(t time.Time) int {
+		return min(max(int(float64(t.Sub(from))/float64(whole)*barWidth), 0), barWidth)
+	}
+	start := min(at(b.start), barWidth-1)
+	n := max(at(b.end)-start, 1)
+	return strings.Repeat("·", start) + strings.Repeat("█", n) + strings.Repeat("·", barWidth-start-n)
+}
+
+// lasted is a duration in three digits or so.
+func lasted(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
+}
