@@ -28,7 +28,7 @@ var (
 		"ocsf":         OCSF,
 		"ocsf-1.9-dev": ocsf{version: "1.9.0-dev", agents: true}.write,
 	}
-	lines = map[string]Func{}
+	lines = map[string]Func{"cef": CEF, "leef": LEEF}
 )
 
 // Lookup returns the format of that name.

@@ -1,0 +1,124 @@
+package format
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/agentrail/agentrail/schemas"
+)
+
+// line appends key=value members of a line of text. Keys are constants of ours
+// and written as they are; values are escaped.
+type line struct {
+	b     []byte
+	sep   byte   // in front of each member
+	marks string // in a value: what a backslash goes in front of
+	uni   string // in a value: begins the four hexadecimal digits of what misleads
+}
+
+func (l *line) key(name string) {
+	l.b = append(append(append(l.b, l.sep), name...), '=')
+}
+
+// text writes a member unless the text is empty.
+func (l *line) text(name, s string) {
+	if s == "" {
+		return
+	}
+	l.key(name)
+	from := 0
+	for i := 0; i < len(s); {
+		r, n := rune(s[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRuneInString(s[i:])
+		}
+		if r >= ' ' && r < utf8.RuneSelf-1 && strings.IndexByte(l.marks, byte(r)) < 0 ||
+			r >= utf8.RuneSelf && !(r == utf8.RuneError && n == 1) && !misleading(r) {
+			i += n
+			continue
+		}
+		l.b = append(l.b, s[from:i]...)
+		l.escape(r)
+		i += n
+		from = i
+	}
+	l.b = append(l.b, s[from:]...)
+}
+
+func (l *line) escape(r rune) {
+	switch {
+	case r == '\n':
+		l.b = append(l.b, `\n`...)
+	case r == '\r':
+		l.b = append(l.b, `\r`...)
+	case r >= ' ' && r < utf8.RuneSelf-1:
+		l.b = append(l.b, '\\', byte(r))
+	default:
+		l.b = append(append(l.b, l.uni...), hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+	}
+}
+
+func (l *line) int(name string, n int64) {
+	l.key(name)
+	l.b = strconv.AppendInt(l.b, n, 10)
+}
+
+// count writes a number of which zero means not said.
+func (l *line) count(name string, n int64) {
+	if n != 0 {
+		l.int(name, n)
+	}
+}
+
+func (l *line) hex(name string, b []byte) {
+	l.key(name)
+	l.b = appendHex(l.b, b)
+}
+
+func (l *line) time(name string, ns int64) {
+	l.key(name)
+	l.b = schemas.AppendTime(l.b, ns)
+}
+
+func (l *line) offset(name string, n uint64) {
+	l.key(name)
+	l.b = strconv.AppendUint(l.b, n, 10)
+}
+
+// flags writes the names of the flags with commas between.
+func (l *line) flags(name string, f schemas.Flags) {
+	if f != 0 {
+		l.text(name, strings.Join(f.Names(), ","))
+	}
+}
+
+// raw writes the record as it was received.
+func (l *line) raw(name string, ev *schemas.Event) {
+	if ev.Flags&schemas.FlagSealed == 0 {
+		l.text(name, string(ev.Raw))
+	}
+}
+
+// event and name of what is in the header of a line.
+func headline(ev *schemas.Event, a *schemas.Alert) (id, name string) {
+	if ev.Class == schemas.ClassAlert {
+		return firstOf(a.Rule, "alert"), a.Title
+	}
+	id = firstOf(ev.Action, ev.Kind, ev.Class.String())
+	return id, id
+}
+
+// tens are the severities 0 to 5 of OCSF from 0 to 10.
+var tens = [...]byte{0, 1, 3, 5, 8, 10}
+
+// severityOf is that of the alert or of the activity, from 0 to 10.
+func severityOf(ev *schemas.Event, a *schemas.Alert) int64 {
+	switch ev.Class {
+	case schemas.ClassAlert:
+		return int64(tens[alertSeverity(a.Severity)])
+	case schemas.ClassHealth:
+		return int64(tens[2])
+	}
+	return int64(tens[ocsfSeverity(ev)])
+}
