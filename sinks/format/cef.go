@@ -18,9 +18,11 @@ func CEF(dst []byte, ev *schemas.Event) []byte {
 	}
 	id, name := headline(ev, &a)
 	l := line{b: append(dst, "CEF:0|Agentrail|Agentrail|1|"...), sep: ' ', marks: `\=`, uni: `\\u`}
-	l.b = append(cefHeader(l.b, id), '|')
-	l.b = append(cefHeader(l.b, name), '|')
-	l.b = strconv.AppendInt(l.b, severityOf(ev, &a), 10)
+	l.header(id, `\|`, `\\`)
+	l.b = append(l.b, '|')
+	l.header(name, `\|`, `\\`)
+	l.b = append(l.b, '|')
+	l.b = strconv.AppendInt(l.b, outOfTen(ev, &a), 10)
 	l.b = append(l.b, '|')
 	l.b = appendHex(append(l.b, "externalId="...), ev.ID[:])
 	l.int("rt", millis(ev.Received))
@@ -125,18 +127,3 @@ func cefAddress(l *line, s string) {
 		l.labelled("c6a2", "Source IPv6 Address", s)
 	}
 }
-
-// cefHeader appends a field of the header, which has no escape for what breaks
-// a line: the extension has the same text whole.
-func cefHeader(dst []byte, s string) []byte {
-	for _, r := range Plain(s, maxHeader) {
-		if r == '|' || r == '\\' {
-			dst = append(dst, '\\')
-		}
-		dst = append(dst, string(r)...)
-	}
-	return dst
-}
-
-// maxHeader bounds a field of a header, as ArcSight does.
-const maxHeader = 512

@@ -27,6 +27,8 @@ var (
 		"native":       Native,
 		"ocsf":         OCSF,
 		"ocsf-1.9-dev": ocsf{version: "1.9.0-dev", agents: true}.write,
+		"ecs":          ECS,
+		"udm":          UDM,
 	}
 	lines = map[string]Func{"cef": CEF, "leef": LEEF}
 )

@@ -13,19 +13,14 @@ func LEEF(dst []byte, ev *schemas.Event) []byte {
 	}
 	id, _ := headline(ev, &a)
 	l := line{b: append(dst, "LEEF:2.0|Agentrail|Agentrail|1|"...), sep: '\t', marks: `\`, uni: `\u`}
-	for _, r := range Plain(id, maxHeader) {
-		if r == '|' {
-			r = ' '
-		}
-		l.b = append(l.b, string(r)...)
-	}
+	l.header(id, " ", `\`)
 	l.b = append(l.b, "|x09|event_id="...)
 	l.b = appendHex(l.b, ev.ID[:])
 	l.key("devTime")
 	l.b = schemas.AppendTime(l.b, ev.Time)
 	l.b = append(l.b[:len(l.b)-len("000000Z")], "+0000"...)
 	l.text("devTimeFormat", "yyyy-MM-dd'T'HH:mm:ss.SSSZ")
-	l.int("sev", max(severityOf(ev, &a), 1))
+	l.int("sev", max(outOfTen(ev, &a), 1))
 	l.text("cat", ev.Kind)
 	if ev.Class == schemas.ClassAlert {
 		leefAlert(&l, &a)

@@ -100,7 +100,31 @@ func (l *line) raw(name string, ev *schemas.Event) {
 	}
 }
 
-// event and name of what is in the header of a line.
+// header appends a field of the header in which a pipe and a backslash stand as
+// these. Headers have no escape for what breaks a line: that becomes a space,
+// and a member has the same text whole.
+func (l *line) header(s, pipe, backslash string) {
+	from := len(l.b)
+	for _, r := range s {
+		switch {
+		case len(l.b)-from > maxHeader:
+			return
+		case r == '|':
+			l.b = append(l.b, pipe...)
+		case r == '\\':
+			l.b = append(l.b, backslash...)
+		case r < ' ' || r == 0x7f || r == utf8.RuneError || misleading(r):
+			l.b = append(l.b, ' ')
+		default:
+			l.b = utf8.AppendRune(l.b, r)
+		}
+	}
+}
+
+// maxHeader bounds a field of a header, as ArcSight does.
+const maxHeader = 500
+
+// headline returns the id and the name of the event in a header.
 func headline(ev *schemas.Event, a *schemas.Alert) (id, name string) {
 	if ev.Class == schemas.ClassAlert {
 		return firstOf(a.Rule, "alert"), a.Title
@@ -110,15 +134,12 @@ func headline(ev *schemas.Event, a *schemas.Alert) (id, name string) {
 }
 
 // tens are the severities 0 to 5 of OCSF from 0 to 10.
-var tens = [...]byte{0, 1, 3, 5, 8, 10}
+var tens = [...]int64{0, 1, 3, 5, 8, 10}
 
-// severityOf is that of the alert or of the activity, from 0 to 10.
-func severityOf(ev *schemas.Event, a *schemas.Alert) int64 {
-	switch ev.Class {
-	case schemas.ClassAlert:
-		return int64(tens[alertSeverity(a.Severity)])
-	case schemas.ClassHealth:
-		return int64(tens[2])
+// outOfTen is the severity from 0 to 10.
+func outOfTen(ev *schemas.Event, a *schemas.Alert) int64 {
+	if ev.Class == schemas.ClassAlert {
+		return tens[alertSeverity(a.Severity)]
 	}
-	return int64(tens[ocsfSeverity(ev)])
+	return tens[severity(ev)]
 }

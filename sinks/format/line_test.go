@@ -58,7 +58,7 @@ func readLEEF(line string) (header []string, members map[string]string, err erro
 		return nil, nil, fmt.Errorf("header %q", header)
 	}
 	members = map[string]string{}
-	for _, m := range strings.Split(header[6], "\t") {
+	for m := range strings.SplitSeq(header[6], "\t") {
 		key, value, ok := strings.Cut(m, "=")
 		if _, twice := members[key]; !ok || twice {
 			return nil, nil, errors.New(m)

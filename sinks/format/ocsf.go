@@ -81,7 +81,7 @@ func ocsfActivity(ev *schemas.Event) int {
 }
 
 // head writes the attributes that every class has.
-func (f ocsf) head(o *object, ev *schemas.Event, class, activity, severity int) {
+func (f ocsf) head(o *object, ev *schemas.Event, class, activity, level int) {
 	o.int("activity_id", int64(activity))
 	if activity == ocsfOther {
 		o.text("activity_name", ev.Action)
@@ -89,7 +89,7 @@ func (f ocsf) head(o *object, ev *schemas.Event, class, activity, severity int) 
 	o.int("category_uid", int64(class/1000))
 	o.int("class_uid", int64(class))
 	o.int("type_uid", int64(class*100+activity))
-	o.int("severity_id", int64(severity))
+	o.int("severity_id", int64(level))
 	o.int("time", millis(ev.Time))
 }
 
@@ -148,15 +148,11 @@ func (f ocsf) metadata(o *object, ev *schemas.Event, profiles ...string) {
 // base is for heads, dead letters and health: none of the classes fits, and
 // the Base Event carries anything.
 func (f ocsf) base(o *object, ev *schemas.Event) {
-	severity := 1
-	if ev.Class == schemas.ClassHealth {
-		severity = 2
-	}
 	activity := ocsfOther
 	if ev.Action == "" {
 		activity = ocsfUnknown
 	}
-	f.head(o, ev, ocsfBase, activity, severity)
+	f.head(o, ev, ocsfBase, activity, severity(ev))
 	f.status(o, ev)
 	f.metadata(o, ev)
 	o.whole(ev)

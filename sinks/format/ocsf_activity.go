@@ -11,7 +11,7 @@ import (
 // call writes API Activity. It requires an actor and a source endpoint: where
 // the record names none, as that of a background run, the source stands in.
 func (f ocsf) call(o *object, ev *schemas.Event, activity int) {
-	f.head(o, ev, ocsfAPI, activity, ocsfSeverity(ev))
+	f.head(o, ev, ocsfAPI, activity, severity(ev))
 	f.status(o, ev)
 	switch {
 	case ev.Agent != "" && ev.Trace != "":
@@ -58,7 +58,7 @@ func (f ocsf) call(o *object, ev *schemas.Event, activity int) {
 // entity writes Entity Management. It has no resources and no trace, so that
 // what the change touched beside the entity is unmapped.
 func (f ocsf) entity(o *object, ev *schemas.Event, activity int) {
-	f.head(o, ev, ocsfEntity, activity, ocsfSeverity(ev))
+	f.head(o, ev, ocsfEntity, activity, severity(ev))
 	f.status(o, ev)
 	f.metadata(o, ev)
 	ocsfActor(o, ev)
@@ -90,10 +90,13 @@ func (f ocsf) entity(o *object, ev *schemas.Event, activity int) {
 	o.shut(u)
 }
 
-// ocsfSeverity of an activity: what went through is informational, what did
-// not is low, and a no by a rule is medium.
-func ocsfSeverity(ev *schemas.Event) int {
+// severity of all but alerts, by OCSF's numbers: what went through is
+// informational, what did not is low, as is what the pipeline has to say about
+// itself, and a no by a rule is medium.
+func severity(ev *schemas.Event) int {
 	switch {
+	case ev.Class == schemas.ClassHealth:
+		return 2
 	case ev.Outcome == schemas.OutcomeDenied && ev.Denial == schemas.DenialPolicy:
 		return 3
 	case ev.Outcome == schemas.OutcomeDenied, ev.Outcome == schemas.OutcomeError:
