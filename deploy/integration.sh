@@ -42,9 +42,25 @@ victorialogs() {
 if vl=$(victorialogs); then
   check "splunk sink -> VictoriaLogs" victorialogs.log \
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run VictoriaLogs ./sinks
+  check "cef -> VictoriaLogs" cef.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ReadByVictoriaLogs ./sinks/format
 else
   row "splunk sink -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
   tail -n 20 "$cache/log/victorialogs-build.log"
+fi
+
+# lognormalizer is there, or may be installed.
+lognormalizer() {
+  command -v lognormalizer && return
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  (apt-get update && apt-get install -y --no-install-recommends liblognorm-utils) >"$cache/log/lognorm-install.log" 2>&1 && command -v lognormalizer
+}
+
+if lognormalizer >/dev/null; then
+  check "cef, leef -> liblognorm" lognorm.log \
+    go test -count=1 -v -tags integration -run ReadByLiblognorm ./sinks/format
+else
+  row "cef, leef -> liblognorm" "NOT RUN" "no lognormalizer, and it cannot be installed: apt-get install liblognorm-utils as root"
 fi
 
 # JSONTestSuite has no release: the module proxy serves its last commit.

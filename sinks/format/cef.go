@@ -24,8 +24,8 @@ func CEF(dst []byte, ev *schemas.Event) []byte {
 	l.b = append(l.b, '|')
 	l.b = strconv.AppendInt(l.b, outOfTen(ev, &a), 10)
 	l.b = append(l.b, '|')
-	l.b = appendHex(append(l.b, "externalId="...), ev.ID[:])
-	l.int("rt", millis(ev.Received))
+	l.b = strconv.AppendInt(append(l.b, "rt="...), millis(ev.Received), 10)
+	l.hex("externalId", ev.ID[:])
 	if ev.Class == schemas.ClassAlert {
 		cefAlert(&l, &a)
 	} else {
@@ -71,7 +71,9 @@ func cefAlert(l *line, a *schemas.Alert) {
 	l.labelled("cs1", "Agent", a.Agent)
 }
 
-// cefRest writes what the dictionary has no key for.
+// cefRest writes what the dictionary has no key for. The digest is the last,
+// as the receipt time is the first: there are readers that cut the first key or
+// leave the escapes in the last value, and these two have nothing to lose.
 func cefRest(l *line, ev *schemas.Event) {
 	l.text("agentrailTenant", ev.Tenant)
 	l.text("agentrailSource", ev.Source)
@@ -104,8 +106,8 @@ func cefRest(l *line, ev *schemas.Event) {
 	l.int("agentrailShard", int64(ev.Shard))
 	l.offset("agentrailOffset", ev.Offset)
 	l.int("agentrailIndex", int64(ev.Index))
-	l.hex("agentrailSha256", ev.Digest[:])
 	l.raw("agentrailRaw", ev)
+	l.hex("agentrailSha256", ev.Digest[:])
 }
 
 // labelled writes one of the strings that the dictionary leaves to us.

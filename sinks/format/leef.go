@@ -94,6 +94,6 @@ func leefRest(l *line, ev *schemas.Event) {
 	l.int("shard", int64(ev.Shard))
 	l.offset("offset", ev.Offset)
 	l.int("index", int64(ev.Index))
-	l.hex("raw_sha256", ev.Digest[:])
 	l.raw("raw", ev)
+	l.hex("raw_sha256", ev.Digest[:])
 }

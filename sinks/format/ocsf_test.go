@@ -1,7 +1,9 @@
 package format_test
 
 import (
+	"context"
 	"encoding/json"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,35 +15,43 @@ import (
 )
 
 // sampleDay returns all events of the labelled day as the shipped mappings
-// read it, and all alerts that the detectors raise in it.
+// read it, and all alerts that the detectors raise in it; for all tests, which
+// only read them.
 func sampleDay(t testing.TB) []schemas.Event {
 	t.Helper()
-	w, err := watch.New()
+	evs, err := playDay()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var evs []schemas.Event
+	return evs
+}
+
+var playDay = sync.OnceValues(func() (evs []schemas.Event, err error) {
+	w, err := watch.New()
+	if err != nil {
+		return nil, err
+	}
 	day := sample.Generate(sample.Options{Seed: 1, End: time.Date(2026, 8, 21, 18, 0, 0, 0, time.UTC)})
 	for i := range day.Deliveries {
 		dl := &day.Deliveries[i]
 		b, err := w.Read(dl)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		evs = append(evs, b.Events...)
-		if err := w.Feed(t.Context(), dl, dl.At); err != nil {
-			t.Fatal(err)
+		if err := w.Feed(context.Background(), dl, dl.At); err != nil {
+			return nil, err
 		}
 	}
 	for i := range w.Alerts {
 		b, err := decode.Own("acme", schemas.ClassAlert, "alert", day.End.UnixNano(), &w.Alerts[i])
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		evs = append(evs, b.Events...)
 	}
-	return evs
-}
+	return evs, nil
+})
 
 // TestOCSFOfTheDay holds all of the labelled day to the published schema, with
 // content and without.
