@@ -40,6 +40,9 @@ func (f ocsf) call(o *object, ev *schemas.Event, activity int) {
 	if ev.Trace != "" {
 		t := o.open("trace")
 		o.text("uid", ev.Trace)
+		if isSpan(ev) {
+			ocsfSpan(o, ev)
+		}
 		o.shut(t)
 	}
 	if ev.Class != schemas.ClassActivity {
@@ -53,6 +56,20 @@ func (f ocsf) call(o *object, ev *schemas.Event, activity int) {
 		o.text("name", ev.Name)
 	}
 	o.shut(u)
+}
+
+// isSpan reports whether the event is a span: of others it is not known that
+// they are the whole of the span that they name.
+func isSpan(ev *schemas.Event) bool {
+	return ev.Class == schemas.ClassActivity && ev.Kind == schemas.KindSpan && ev.Span != ""
+}
+
+func ocsfSpan(o *object, ev *schemas.Event) {
+	s := o.open("span")
+	o.text("uid", ev.Span)
+	o.int("start_time", millis(ev.Time))
+	o.int("end_time", millis(max(ev.Time, ev.Time+ev.Duration)))
+	o.shut(s)
 }
 
 // entity writes Entity Management. It has no resources and no trace, so that
@@ -237,7 +254,9 @@ func ocsfRest(o *object, ev *schemas.Event) (mark int) {
 	o.standing(ev)
 	o.text("action", ev.Action)
 	o.text("department", ev.Department)
-	o.text("span", ev.Span)
+	if ev.Trace == "" || !isSpan(ev) || managed(ev.Action) {
+		o.text("span", ev.Span)
+	}
 	o.count("duration_ns", ev.Duration)
 	o.time("received", ev.Received)
 	o.position(ev)

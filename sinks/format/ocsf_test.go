@@ -1,6 +1,7 @@
 package format_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"sync"
@@ -120,6 +121,18 @@ func TestOCSFOfAnything(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestOCSFSpan(t *testing.T) {
+	schema := loadOCSF(t)
+	ev := schemas.Event{Class: schemas.ClassActivity, Kind: schemas.KindSpan, Trace: "t1", Span: "s1", Time: 5e9, Duration: 2e9}
+	line := format.OCSF(nil, &ev)
+	if err := schema.validate(line, "1.8.0"); err != nil {
+		t.Error(err)
+	}
+	if want := `"trace":{"uid":"t1","span":{"uid":"s1","start_time":5000,"end_time":7000}}`; !bytes.Contains(line, []byte(want)) {
+		t.Errorf("%s is not in %s", want, line)
 	}
 }
 
