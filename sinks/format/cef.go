@@ -17,7 +17,7 @@ func CEF(dst []byte, ev *schemas.Event) []byte {
 		a = alertOf(ev)
 	}
 	id, name := headline(ev, &a)
-	l := line{b: append(dst, "CEF:0|Agentrail|Agentrail|1|"...), sep: ' ', marks: `\=`, uni: `\\u`}
+	l := line{b: append(dst, "CEF:0|Agentrail|Agentrail|1|"...), sep: ' ', mark: '=', uni: `\\u`}
 	l.header(id, `\|`, `\\`)
 	l.b = append(l.b, '|')
 	l.header(name, `\|`, `\\`)

@@ -83,6 +83,7 @@ func TestNativeKeepsRecords(t *testing.T) {
 	}
 	f(schemas.Event{Class: schemas.ClassActivity, Raw: []byte(`{"b":1,"a":"ü"}`)}, "raw", `{"b":1,"a":"ü"}`)
 	f(schemas.Event{Class: schemas.ClassActivity, Raw: []byte("{\"b\":\n1}")}, "raw", `{"b": 1}`)
+	f(schemas.Event{Class: schemas.ClassActivity, Raw: []byte("{\"b\":\t1}")}, "raw", `{"b": 1}`)
 	f(schemas.Event{Class: schemas.ClassActivity, Raw: []byte("{\"b\":\"\u202e\"}")}, "raw", `{"b":"\u202e"}`)
 	f(schemas.Event{Class: schemas.ClassActivity, Raw: []byte("not\njson")}, "raw", `"not\njson"`)
 	f(schemas.Event{Class: schemas.ClassActivity}, "raw", ``)

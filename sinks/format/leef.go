@@ -12,7 +12,7 @@ func LEEF(dst []byte, ev *schemas.Event) []byte {
 		a = alertOf(ev)
 	}
 	id, _ := headline(ev, &a)
-	l := line{b: append(dst, "LEEF:2.0|Agentrail|Agentrail|1|"...), sep: '\t', marks: `\`, uni: `\u`}
+	l := line{b: append(dst, "LEEF:2.0|Agentrail|Agentrail|1|"...), sep: '\t', mark: '\\', uni: `\u`}
 	l.header(id, " ", `\`)
 	l.b = append(l.b, "|x09|event_id="...)
 	l.b = appendHex(l.b, ev.ID[:])

@@ -11,10 +11,10 @@ import (
 // line appends key=value members of a line of text. Keys are constants of ours
 // and written as they are; values are escaped.
 type line struct {
-	b     []byte
-	sep   byte   // in front of each member
-	marks string // in a value: what a backslash goes in front of
-	uni   string // in a value: begins the four hexadecimal digits of what misleads
+	b    []byte
+	sep  byte   // in front of each member
+	mark byte   // in a value: what a backslash goes in front of, beside itself
+	uni  string // in a value: begins the four hexadecimal digits of what misleads
 }
 
 func (l *line) key(name string) {
@@ -29,12 +29,13 @@ func (l *line) text(name, s string) {
 	l.key(name)
 	from := 0
 	for i := 0; i < len(s); {
-		r, n := rune(s[i]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRuneInString(s[i:])
+		c := s[i]
+		if c >= ' ' && c < 0x7f && c != '\\' && c != l.mark {
+			i++
+			continue
 		}
-		if r >= ' ' && r < utf8.RuneSelf-1 && strings.IndexByte(l.marks, byte(r)) < 0 ||
-			r >= utf8.RuneSelf && !(r == utf8.RuneError && n == 1) && !misleading(r) {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r >= utf8.RuneSelf && !(r == utf8.RuneError && n == 1) && !misleading(r) {
 			i += n
 			continue
 		}
