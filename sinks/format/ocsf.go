@@ -7,6 +7,9 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
+// OCSF appends the event as OCSF 1.8.
+func OCSF(dst []byte, ev *schemas.Event) []byte { return ocsf{version: "1.8.0"}.write(dst, ev) }
+
 // ocsf writes events of the Open Cybersecurity Schema Framework: API Activity
 // (6003) for what agents and people did and what admins asked for, Entity
 // Management (3004) where an agent or a subscription is made, changed or
@@ -164,15 +167,3 @@ func (o *object) whole(ev *schemas.Event) {
 	o.key("unmapped")
 	o.b = Native(o.b, ev)
 }
-
-// millis rounds down, also before 1970.
-func millis(ns int64) int64 {
-	ms := ns / 1e6
-	if ns%1e6 < 0 {
-		ms--
-	}
-	return ms
-}
-
-// OCSF appends the event as OCSF 1.8.
-func OCSF(dst []byte, ev *schemas.Event) []byte { return ocsf{version: "1.8.0"}.write(dst, ev) }

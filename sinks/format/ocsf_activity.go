@@ -1,8 +1,6 @@
 package format
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -105,21 +103,6 @@ func (f ocsf) entity(o *object, ev *schemas.Event, activity int) {
 	o.text("endpoint", ev.Endpoint)
 	o.text("trace", ev.Trace)
 	o.shut(u)
-}
-
-// severity of all but alerts, by OCSF's numbers: what went through is
-// informational, what did not is low, as is what the pipeline has to say about
-// itself, and a no by a rule is medium.
-func severity(ev *schemas.Event) int {
-	switch {
-	case ev.Class == schemas.ClassHealth:
-		return 2
-	case ev.Outcome == schemas.OutcomeDenied && ev.Denial == schemas.DenialPolicy:
-		return 3
-	case ev.Outcome == schemas.OutcomeDenied, ev.Outcome == schemas.OutcomeError:
-		return 2
-	}
-	return 1
 }
 
 func ocsfActor(o *object, ev *schemas.Event) {
@@ -273,49 +256,4 @@ func ocsfRest(o *object, ev *schemas.Event) (mark int) {
 		o.text("method", ev.Method)
 	}
 	return mark
-}
-
-func firstOf(list ...string) string {
-	for _, s := range list {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
-}
-
-// longestIP is what OCSF takes.
-const longestIP = 40
-
-// address reports whether s is an address that every receiver can read as one.
-func address(s string) bool {
-	if s == "" || len(s) > longestIP {
-		return false
-	}
-	ip, err := netip.ParseAddr(s)
-	return err == nil && ip.Zone() == ""
-}
-
-var httpMethods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
-
-func httpMethod(s string) bool { return slices.Contains(httpMethods, s) }
-
-// emailLike reports whether s is an address by OCSF's notion of one: narrower
-// than what mail allows, and a digest that stands for a redacted one is none.
-func emailLike(s string) bool {
-	user, host, ok := strings.Cut(s, "@")
-	name, rest, dot := strings.Cut(host, ".")
-	return ok && dot && only(user, "!#$%&'*+,-./=?^_`{|}~") && only(name, "-") && only(rest, "-.")
-}
-
-// only reports whether s is not empty and holds only ASCII letters, digits and
-// the marks.
-func only(s, marks string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && strings.IndexByte(marks, c) < 0 {
-			return false
-		}
-	}
-	return s != ""
 }

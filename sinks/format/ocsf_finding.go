@@ -1,7 +1,6 @@
 package format
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -126,34 +125,6 @@ func ocsfTime(o *object, name string, t time.Time) {
 	if !t.IsZero() {
 		o.int(name, t.UnixMilli())
 	}
-}
-
-// alertOf returns the alert that the event holds. Where there is none, or
-// redaction left something else in a field, what the event itself says stands
-// in: there is always an id and a title.
-func alertOf(ev *schemas.Event) (a schemas.Alert) {
-	if ev.Flags&schemas.FlagSealed != 0 || json.Unmarshal(ev.Raw, &a) != nil {
-		a = schemas.Alert{Actor: ev.Actor, ActorEmail: ev.ActorEmail, Agent: ev.Agent, Reason: ev.Reason}
-	}
-	a.ID = firstOf(a.ID, ev.ID.String())
-	a.Title = firstOf(a.Title, a.Rule, "alert")
-	return a
-}
-
-func alertSeverity(s schemas.Severity) int {
-	switch s {
-	case schemas.SeverityInformational:
-		return 1
-	case schemas.SeverityLow:
-		return 2
-	case schemas.SeverityMedium:
-		return 3
-	case schemas.SeverityHigh:
-		return 4
-	case schemas.SeverityCritical:
-		return 5
-	}
-	return 0
 }
 
 func alertConfidence(s string) int64 {
