@@ -44,9 +44,25 @@ if vl=$(victorialogs); then
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run SplunkIntoVictoriaLogs ./sinks
   check "elastic sink -> VictoriaLogs" elastic.log \
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ElasticIntoVictoriaLogs ./sinks
+  check "cef -> VictoriaLogs" cef.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ReadByVictoriaLogs ./sinks/format
 else
-  row "splunk, elastic -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
+  row "splunk, elastic, cef -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
   tail -n 20 "$cache/log/victorialogs-build.log"
+fi
+
+# lognormalizer is there, or may be installed.
+lognormalizer() {
+  command -v lognormalizer && return
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  (apt-get update && apt-get install -y --no-install-recommends liblognorm-utils) >"$cache/log/lognorm-install.log" 2>&1 && command -v lognormalizer
+}
+
+if lognormalizer >/dev/null; then
+  check "cef, leef -> liblognorm" lognorm.log \
+    go test -count=1 -v -tags integration -run ReadByLiblognorm ./sinks/format
+else
+  row "cef, leef -> liblognorm" "NOT RUN" "no lognormalizer, and it cannot be installed: apt-get install liblognorm-utils as root"
 fi
 
 # JSONTestSuite has no release: the module proxy serves its last commit.

@@ -451,7 +451,7 @@ func TestOpenFaults(t *testing.T) {
 	f("splunk", hec+"filter: acess == 1", "undeclared reference to 'acess'")
 	f("splunk", hec+"classes: [alarm]", `unknown class "alarm"`)
 	f("splunk", hec+"from: yesterday", "neither now nor start")
-	f("splunk", hec+"format: ocsf", "unknown format")
+	f("splunk", hec+"format: xml", "unknown format")
 	f("splunk", hec+"batch: {max_bytes: 12}", "not between 4KiB and 64MiB")
 	f("splunk", hec+"in_flight: 0", "in_flight")
 	f("splunk", hec+"redact: [tenant]", "tenant cannot be redacted")

@@ -183,7 +183,9 @@ type Common struct {
 	Tenants []string `yaml:"tenants"`
 	// Classes of events to forward: activity, alert, control, evidence, health.
 	Classes []string `yaml:"classes"`
-	// Format is how an event is written: native.
+	// Format is how an event is written: native, ocsf (1.8; ocsf-1.9-dev is
+	// what its next version will be), ecs (Elastic), udm (Google SecOps), cef
+	// or leef. Where a receiver takes JSON, a line of cef or leef is a string.
 	Format string `yaml:"format"`
 	// Content sends records as they were received, with prompts, arguments
 	// and responses. Off, a record goes out as its normalised fields and the

@@ -81,7 +81,7 @@ func openSplunk(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 		return nil, err
 	}
 	s := &splunk{conf: conf, log: d.Log, health: d.Health, auth: "Splunk " + conf.Token.Reveal()}
-	s.format, _ = format.Lookup(conf.Common.Format)
+	s.format, _ = format.Value(conf.Common.Format)
 	if err := s.setup(d.HTTP); err != nil {
 		return nil, c.Errorf("%v", err)
 	}

@@ -56,7 +56,7 @@ func openWebhook(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 		return nil, err
 	}
 	w := &webhook{conf: conf, single: conf.Body == "event"}
-	w.format, _ = format.Lookup(conf.Common.Format)
+	w.format, _ = format.Value(conf.Common.Format)
 	if err := w.setup(d.HTTP); err != nil {
 		return nil, c.Errorf("%v", err)
 	}

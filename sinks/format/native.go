@@ -65,8 +65,8 @@ func above7e(p []byte) uint64 {
 }
 
 // appendRaw splices raw in if it is JSON. The checks make the splice safe: in
-// valid JSON a line break is only white space, and a byte above 0x7e lies only
-// in a string, where it may be escaped.
+// valid JSON a line break or a tab is only white space, and a byte above 0x7e
+// lies only in a string, where it may be escaped.
 func appendRaw(dst, raw []byte) []byte {
 	if !utf8.Valid(raw) || !json.Valid(raw) {
 		return String(dst, string(raw))
@@ -77,7 +77,7 @@ func appendRaw(dst, raw []byte) []byte {
 func appendDefused(dst, doc []byte) []byte {
 	for i := 0; i < len(doc); i++ {
 		switch c := doc[i]; {
-		case c == '\n' || c == '\r':
+		case c == '\n' || c == '\r' || c == '\t':
 			dst = append(dst, ' ')
 		case c == 0x7f:
 			dst = appendRune(dst, 0x7f, nil)
