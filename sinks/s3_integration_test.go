@@ -28,9 +28,13 @@ func TestS3IntoMinIO(t *testing.T) {
 		"key: '{sink}/{date}/{hour}/{range}.gz'\nlock_mode: COMPLIANCE\nlock_for: 1h\nbatch: {max_events: 700}\nsecret_key: "
 	sink, fw := openTest(t, "s3", fields+"correct-horse", nil)
 	client := sink.(*s3Sink).client
-	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("evidence"), ObjectLockEnabledForBucket: aws.Bool(true)}); err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, "bucket", func() bool { // it is ready before it serves
+		_, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("evidence"), ObjectLockEnabledForBucket: aws.Bool(true)})
+		if err != nil {
+			t.Logf("create bucket: %v", err)
+		}
+		return err == nil
+	})
 	if err := fw.Probe(t.Context()); err != nil {
 		t.Errorf("probe: %v", err)
 	}
