@@ -33,6 +33,7 @@ var edges = map[string][]string{
 	"collector/store/engine":        {"internal/durable"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug"},
+	"detectors/sigma":               {"detectors", "schemas", "schemas/mapping", "internal/plug"},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
