@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agentrail/agentrail/detectors/rules"
 	"github.com/agentrail/agentrail/detectors/sigma"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -67,21 +68,35 @@ func BenchmarkForeign(b *testing.B) {
 	}
 }
 
-// BenchmarkOwn runs our events through a pack of fifty rules.
-func BenchmarkOwn(b *testing.B) {
-	var rules strings.Builder
-	for i := range 50 {
-		fmt.Fprintf(&rules, "title: r%d\nlogsource: {product: agentrail}\ndetection: {s: {action: act.%d, outcome: denied}, t: {tool|startswith: danger%d.}, condition: s or t}\n---\n", i, i, i)
+// BenchmarkShipped runs our events through the shipped pack, as the detector
+// does.
+func BenchmarkShipped(b *testing.B) {
+	m, err := sigma.ShippedMap()
+	if err != nil {
+		b.Fatal(err)
 	}
-	set := load(b, rules.String(), nil)
-	e := sigma.NewEvaluator(set, sigma.EvalOptions{})
-	evs := make([]schemas.Event, 500)
+	set, err := sigma.Load(rules.Files, "", sigma.Options{Map: m})
+	if err != nil {
+		b.Fatal(err)
+	}
+	evs := make([]schemas.Event, 5000)
 	for i := range evs {
-		evs[i] = schemas.Event{Action: fmt.Sprint("act.", i), Tool: "gmail.send", Outcome: schemas.OutcomeDenied, Actor: "u", Agent: "a", Raw: []byte("{}")}
+		ev := schemas.Event{Kind: "api_call", Action: "tool.execute", Tool: "gmail.send", Access: schemas.AccessWrite, Outcome: schemas.OutcomeOK, Tenant: "acme", Source: "audit"}
+		ev.Actor, ev.Agent, ev.Run, ev.Raw = fmt.Sprint("u", i%50), fmt.Sprint("a", i%300), fmt.Sprint("r", i%1000), []byte("{}")
+		switch i % 20 {
+		case 0:
+			ev.Tool = "jira.delete_issue"
+		case 1:
+			ev.Action = "trace.read"
+		case 2, 3, 4, 5, 6, 7, 8:
+			ev.Action, ev.Tool = "search", ""
+		}
+		evs[i] = ev
 	}
+	e := sigma.NewEvaluator(set, sigma.EvalOptions{})
 	matches, i := 0, 0
 	for b.Loop() {
-		e.Event(&evs[i%len(evs)], int64(i), func(*sigma.Match) { matches++ })
+		e.Event(&evs[i%len(evs)], int64(i)*1e6, func(*sigma.Match) { matches++ })
 		i++
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")

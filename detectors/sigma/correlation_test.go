@@ -76,18 +76,18 @@ func TestCorrelations(t *testing.T) {
 		}
 	}
 	count := "type: event_count; rules: [a]; timespan: 10s; condition: {gte: 3}"
-	f(count, "a@0 a@5 a@10", "10")                                    // the ends of a window belong to it
-	f(count, "a@0 a@5 a@11", "")                                      // sliding: no three within ten seconds
-	f(count, "a@8 a@11 a@13", "13")                                   // nor is a window bound to full tens
-	f(count, "a@0 a@1 a@2 a@3 a@4", "2 3+ 4+")                        // once while it lasts
-	f(count, "a@0 a@1 a@2 a@20 a@21 a@22", "2 22")                    // false in between
-	f(count, "a@0 a@4 a@8 a@12 a@16 a@20", "8 12+ 16+ 20")            // and once more for each span
-	f(count, "b@0 b@1 b@2", "")                                       // only the rule that is named
-	f(count, "a@0 a@10 a@5", "10")                                    // out of order, within a window
-	f(count, "a@0 a@30 a@5 a@6", "6")                                 // in a window that has passed
-	f(count, "a@0 a@1 a@100 a@2", "")                                 // more than a minute late: left out
+	f(count, "a@0 a@5 a@10", "10")                                     // the ends of a window belong to it
+	f(count, "a@0 a@5 a@11", "")                                       // sliding: no three within ten seconds
+	f(count, "a@8 a@11 a@13", "13")                                    // nor is a window bound to full tens
+	f(count, "a@0 a@1 a@2 a@3 a@4", "2 3+ 4+")                         // once while it lasts
+	f(count, "a@0 a@1 a@2 a@20 a@21 a@22", "2 22")                     // false in between
+	f(count, "a@0 a@4 a@8 a@12 a@16 a@20", "8 12+ 16+ 20")             // and once more for each span
+	f(count, "b@0 b@1 b@2", "")                                        // only the rule that is named
+	f(count, "a@0 a@10 a@5", "10")                                     // out of order, within a window
+	f(count, "a@0 a@30 a@5 a@6", "6")                                  // in a window that has passed
+	f(count, "a@0 a@1 a@100 a@2", "")                                  // more than a minute late: left out
 	f(count+"; group-by: [u]", "a@0/u=x a@1/u=y a@2/u=X a@3/u=x", "3") // by user, whatever the case
-	f(count+"; group-by: [u]", "a@0 a@1 a@2", "")                     // without the field: in no group
+	f(count+"; group-by: [u]", "a@0 a@1 a@2", "")                      // without the field: in no group
 	f(count+"; group-by: [u, v]", "a@0/u=x,v=1 a@1/u=x,v=2 a@2/u=x,v=1 a@3/u=x,v=1", "3")
 	f("type: event_count; rules: [a, b]; timespan: 10s; condition: {gte: 2, lte: 3}", "a@0 b@1 a@2 b@3 b@20 a@21", "1 2+ 21")
 	f("type: event_count; rules: [a]; timespan: 1m; condition: {eq: 2}", "a@0 a@1 a@2", "1")

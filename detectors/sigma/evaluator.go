@@ -43,12 +43,18 @@ type Evaluator struct {
 	cand    []int32
 	mark    []uint32
 	gen     uint32
-	active  []bool
-	newest  int64
+	sources []verified // by number of the source
+	at      scope
+	clock   int64               // how far the journal has come, or the records
+	marks   map[scope]int64     // newest event time of each source
 	groups  []map[string]*group // by number of the correlation
 	recent  *list.List          // of groups, the one that matched last in front
 	entries int
 }
+
+// scope is where a record comes from. Windows are apart by tenant; how late a
+// record is, is measured by its own source.
+type scope struct{ tenant, source string }
 
 // Match is a rule that a record fulfilled. It is valid until the next record.
 type Match struct {
@@ -66,7 +72,7 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 	o.Lateness = cmp.Or(o.Lateness, 10*time.Minute)
 	o.MaxGroups = cmp.Or(o.MaxGroups, defaultGroups)
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultEntries)
-	e := &Evaluator{set: s, o: o, mark: make([]uint32, len(s.base)), active: make([]bool, len(s.sources)), newest: math.MinInt64, recent: list.New()}
+	e := &Evaluator{set: s, o: o, mark: make([]uint32, len(s.base)), sources: make([]verified, len(s.sources)), clock: math.MinInt64, marks: map[scope]int64{}, recent: list.New()}
 	for _, r := range s.Rules {
 		if r.corr != nil {
 			e.groups = append(e.groups, map[string]*group{})
@@ -77,6 +83,7 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 
 // Event evaluates one of our events at a time in Unix nanoseconds.
 func (e *Evaluator) Event(ev *schemas.Event, at int64, emit func(*Match)) {
+	e.at, e.clock = scope{ev.Tenant, ev.Source}, max(e.clock, ev.Received)
 	e.view.reset(eventSource{ev}, len(e.set.fields))
 	for slot, l := range e.set.index.fields {
 		e.search(slot, l)
@@ -86,6 +93,7 @@ func (e *Evaluator) Event(ev *schemas.Event, at int64, emit func(*Match)) {
 
 // Record evaluates a foreign record.
 func (e *Evaluator) Record(r *Record, at int64, emit func(*Match)) {
+	e.at, e.clock = scope{}, max(e.clock, at)
 	e.view.reset(r, len(e.set.fields))
 	x := &e.set.index
 	for path := range r.paths {
@@ -127,11 +135,9 @@ func (e *Evaluator) candidates(rules []int32) {
 func (e *Evaluator) finish(at int64, emit func(*Match)) {
 	e.candidates(e.set.index.always)
 	slices.Sort(e.cand)
-	for i := range e.active {
-		w := e.set.sources[i].when
-		e.active[i] = w == nil || w.matches(&e.view, e.set.fields)
+	if len(e.groups) > 0 {
+		e.note(at)
 	}
-	e.newest = max(e.newest, at)
 	for _, i := range e.cand {
 		if r := e.set.base[i]; e.serves(int(i)) && r.root.matches(&e.view, e.set.fields) {
 			e.matched(&Match{Rule: r, Time: at, eval: e}, emit)
@@ -141,8 +147,21 @@ func (e *Evaluator) finish(at int64, emit func(*Match)) {
 	if e.gen++; e.gen == math.MaxUint32 {
 		e.gen = 0
 		clear(e.mark)
+		clear(e.sources)
 	}
 	e.expire()
+}
+
+// note moves the newest time of the record's source.
+func (e *Evaluator) note(at int64) {
+	old, known := e.marks[e.at]
+	if known && old >= at {
+		return
+	}
+	if !known {
+		e.at = scope{strings.Clone(e.at.tenant), strings.Clone(e.at.source)}
+	}
+	e.marks[e.at] = at
 }
 
 func (e *Evaluator) serves(rule int) bool {
@@ -150,11 +169,26 @@ func (e *Evaluator) serves(rule int) bool {
 		return true
 	}
 	for _, s := range e.set.serves[rule] {
-		if e.active[s] {
+		if e.isOf(s) {
 			return true
 		}
 	}
 	return false
+}
+
+// verified is whether a record is of a source: asked at most once a record.
+type verified struct {
+	gen uint32
+	yes bool
+}
+
+func (e *Evaluator) isOf(i int) bool {
+	v := &e.sources[i]
+	if v.gen != e.gen+1 {
+		w := e.set.sources[i].when
+		v.gen, v.yes = e.gen+1, w == nil || w.matches(&e.view, e.set.fields)
+	}
+	return v.yes
 }
 
 // matched tells of a match and feeds it to the correlations that ask for it.
@@ -172,7 +206,7 @@ func (e *Evaluator) matched(m *Match, emit func(*Match)) {
 
 func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 	x := in.rule.corr
-	if m.Time < e.newest-int64(e.o.Lateness) {
+	if m.Time < e.marks[e.at]-int64(e.o.Lateness) {
 		e.Stats.Late++
 		return
 	}
@@ -195,7 +229,8 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 	}
 	before := len(g.entries)
 	v := g.take(en)
-	e.Stats.Dropped += int64(g.trim(e.newest - x.span - int64(e.o.Lateness)))
+	g.touched = e.clock
+	e.Stats.Dropped += int64(g.trim(g.entries[len(g.entries)-1].at - x.span - int64(e.o.Lateness)))
 	e.entries += len(g.entries) - before
 	if v.match {
 		e.matched(&Match{Rule: in.rule, Time: v.end, Observed: v.observed, Group: g.shown, Again: v.again, eval: e}, emit)
@@ -205,7 +240,7 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 // groupOf returns the values of group-by. A record that lacks one of the fields
 // belongs to no group.
 func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, key string, ok bool) {
-	var b strings.Builder
+	b := appendText(nil, e.at.tenant)
 	for i, slot := range x.slots[ref] {
 		text, found := m.grouped(x.names[ref][i])
 		if !found {
@@ -214,11 +249,13 @@ func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, 
 			}
 		}
 		shown = append(shown, text)
-		low := strings.ToLower(text)
-		b.Write(binary.AppendUvarint(nil, uint64(len(low))))
-		b.WriteString(low)
+		b = appendText(b, strings.ToLower(text))
 	}
-	return shown, b.String(), true
+	return shown, string(b), true
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
 // grouped returns a value of the group that a correlation matched in.
@@ -261,9 +298,7 @@ func (e *Evaluator) value(x *correlation, en *entry) bool {
 		if !ok {
 			return false
 		}
-		low := strings.ToLower(text)
-		b = binary.AppendUvarint(b, uint64(len(low)))
-		b = append(b, low...)
+		b = appendText(b, strings.ToLower(text))
 	}
 	sum := sha256.Sum256(b) // nobody can make two values look like one
 	en.sum = binary.LittleEndian.Uint64(sum[:])
@@ -284,7 +319,7 @@ func (e *Evaluator) expire() {
 	for last := e.recent.Back(); last != nil; last = e.recent.Back() {
 		g := last.Value.(*group)
 		n := len(g.entries)
-		old := n == 0 || g.entries[n-1].at < e.newest-g.rule.corr.span-int64(e.o.Lateness)
+		old := n == 0 || g.touched < e.clock-g.rule.corr.span-int64(e.o.Lateness)
 		if full := e.recent.Len() > e.o.MaxGroups || e.entries > e.o.MaxEntries; !old && !full {
 			return
 		}

@@ -35,6 +35,10 @@ type Rule struct {
 // Correlation reports whether the rule relates matches of other rules.
 func (r *Rule) Correlation() bool { return r.corr != nil }
 
+// Silent reports whether the rule only feeds correlations and is no alert of
+// its own.
+func (r *Rule) Silent() bool { return r.silent }
+
 // Place says where the rule stands.
 func (r *Rule) Place() string { return fmt.Sprintf("%s:%d", r.File, r.Line) }
 

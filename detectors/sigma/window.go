@@ -33,6 +33,7 @@ type group struct {
 	agg     tally
 	firing  bool
 	fired   int64 // end of the window of the last match
+	touched int64 // clock of the last entry
 	place   *list.Element
 }
 
@@ -267,10 +268,7 @@ func (g *group) judge(ok bool, observed float64, at int64) verdict {
 // trim forgets entries that no window can hold any more, and the oldest if
 // there are too many. It returns how many were too many.
 func (g *group) trim(horizon int64) (dropped int) {
-	n := 0
-	for n < g.lo && g.entries[n].at < horizon {
-		n++
-	}
+	n := sort.Search(g.lo, func(i int) bool { return g.entries[i].at >= horizon })
 	if over := len(g.entries) - mostGroupEntries*3/4; len(g.entries) > mostGroupEntries && over > n {
 		for ; g.lo < over; g.lo++ {
 			g.agg.remove(g.rule.corr, &g.entries[g.lo])
