@@ -41,7 +41,7 @@ func play(t testing.TB, set *sigma.Set, story string) string {
 	}
 	var got []string
 	e := sigma.NewEvaluator(set, sigma.EvalOptions{Lateness: time.Minute})
-	for _, w := range strings.Fields(story) {
+	for w := range strings.FieldsSeq(story) {
 		head, more, _ := strings.Cut(w, "/")
 		k, at, _ := strings.Cut(head, "@")
 		sec, err := strconv.Atoi(at)
@@ -49,7 +49,7 @@ func play(t testing.TB, set *sigma.Set, story string) string {
 			t.Fatal(err)
 		}
 		doc := fmt.Sprintf(`{"k":%q`, k)
-		for _, f := range strings.Split(more, ",") {
+		for f := range strings.SplitSeq(more, ",") {
 			if n, v, ok := strings.Cut(f, "="); ok {
 				doc += fmt.Sprintf(`,%q:%q`, n, v)
 			}

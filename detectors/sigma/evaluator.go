@@ -165,15 +165,7 @@ func (e *Evaluator) note(at int64) {
 }
 
 func (e *Evaluator) serves(rule int) bool {
-	if e.set.any {
-		return true
-	}
-	for _, s := range e.set.serves[rule] {
-		if e.isOf(s) {
-			return true
-		}
-	}
-	return false
+	return e.set.any || slices.ContainsFunc(e.set.serves[rule], e.isOf)
 }
 
 // verified is whether a record is of a source: asked at most once a record.

@@ -72,8 +72,6 @@ func (p pattern) plain() (string, bool) {
 	return "", false
 }
 
-func (p pattern) any() bool { return len(p) == 1 && p[0].kind == tokenStar }
-
 // open puts wildcards around a pattern where it has none.
 func (p pattern) open(before, after bool) pattern {
 	out := slices.Clone(p)

@@ -177,12 +177,12 @@ func TestConditions(t *testing.T) {
 			}
 			return "{" + strings.Join(fs, ",") + "}"
 		}
-		for _, s := range strings.Fields(match) {
+		for s := range strings.FieldsSeq(match) {
 			if !fires(t, set, doc(strings.Trim(s, "-"))) {
 				t.Errorf("%s does not match %s", condition, s)
 			}
 		}
-		for _, s := range strings.Fields(miss) {
+		for s := range strings.FieldsSeq(miss) {
 			if fires(t, set, doc(strings.Trim(s, "-"))) {
 				t.Errorf("%s matches %s", condition, s)
 			}

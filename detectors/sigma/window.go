@@ -134,6 +134,9 @@ func (t *tally) related(x *correlation, window []entry) (float64, bool) {
 			n++
 		}
 	}
+	if len(x.limits) == 0 && n < len(x.refs) {
+		return float64(n), false
+	}
 	if x.kind == temporalOrdered {
 		n = min(n, inOrder(window, len(x.refs)))
 	}
@@ -153,8 +156,11 @@ func (t *tally) related(x *correlation, window []entry) (float64, bool) {
 func inOrder(window []entry, refs int) int {
 	next := 0
 	for i := range window {
-		if next < refs && int(window[i].ref) == next {
-			next++
+		if int(window[i].ref) != next {
+			continue
+		}
+		if next++; next == refs {
+			break
 		}
 	}
 	return next
