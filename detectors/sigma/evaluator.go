@@ -5,7 +5,6 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -346,9 +345,6 @@ func (m *Match) Fields() map[string][]string {
 	return out
 }
 
-// FieldNames returns the names of Fields in order.
-func (m *Match) FieldNames() []string { return slices.Sorted(maps.Keys(m.Fields())) }
-
 const mostShown = 10
 
 func (n *node) collect(v *view, set []field, out map[string][]string) {
@@ -369,7 +365,7 @@ func (n *node) collect(v *view, set []field, out map[string][]string) {
 	} else {
 		s = v.field(set, it.field)
 	}
-	out[name] = append(out[name], []string{}...)
+	out[name] = append(out[name], []string{}...) // named even if nothing is there to show
 	for i := range it.tests {
 		for j := range s.vals {
 			if t := (slot{present: true, vals: s.vals[j : j+1]}); len(out[name]) < mostShown && s.vals[j].scalar() && it.tests[i].holds(&t, v, set) {

@@ -56,14 +56,11 @@ func readModifiers(mods []string) (spec, error) {
 			s.exists = true
 		case "re":
 			s.re = true
-		case "i", "m", "s", "ignorecase", "multiline", "dotall":
+		case "i", "m", "s":
 			if !s.re || last != "re" && !slices.Contains([]string{"i", "m", "s"}, last) {
 				return s, fmt.Errorf("modifier %q belongs behind re", m)
 			}
-			s.flags += map[string]string{"ignorecase": "i", "multiline": "m", "dotall": "s"}[m]
-			if len(m) == 1 {
-				s.flags += m
-			}
+			s.flags += m
 		case "cidr":
 			s.cidr = true
 		case "fieldref":
