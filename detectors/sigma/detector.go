@@ -2,6 +2,7 @@ package sigma
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -72,6 +73,9 @@ func open(c plug.Config, d detectors.Deps) (detectors.Detector, error) {
 	set, err := Load(tree, prefix, Options{Map: m})
 	if err != nil {
 		return nil, c.Errorf("rules: %v", err)
+	}
+	if d.Strict && len(set.Refused) > 0 {
+		return nil, errors.Join(append([]error{c.Errorf("rules: %d cannot be loaded", len(set.Refused))}, set.Refused...)...)
 	}
 	for _, why := range set.Refused {
 		d.Log.Error("rule refused", "error", why)
