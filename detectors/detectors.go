@@ -69,6 +69,7 @@ type Deps struct {
 	Access  func(ev *schemas.Event) (schemas.Access, string) // read or write, and how that is known
 	Zone    func(tenant string) *time.Location               // time zone of a tenant
 	MaxKeys int                                              // bound of keys per table
+	Strict  bool                                             // only looked at, not run: what would be left out is an error
 	Log     *slog.Logger
 	Metrics *Metrics
 }

@@ -41,8 +41,11 @@ type Options struct {
 	// Quiet is how long an alert stays open after its last evidence, by the
 	// clock of its source; default 1 h.
 	Quiet time.Duration
-	Log   *slog.Logger          // default: discard
-	Reg   prometheus.Registerer // may be nil
+	// Strict makes an error of what a running engine would leave out with a
+	// log line, such as a rule that cannot be loaded.
+	Strict bool
+	Log    *slog.Logger          // default: discard
+	Reg    prometheus.Registerer // may be nil
 }
 
 // Engine is the detectors' consumer of the journal. It implements
@@ -149,7 +152,7 @@ func (e *Engine) link() {
 func (e *Engine) open(c plug.Config) (slot, error) {
 	d, err := Open(c, Deps{
 		Names: e.inventory, Origins: e.origins, Words: e.inventory.words, Access: accessOf(e.o.Tools), Zone: e.o.Zone,
-		MaxKeys: e.o.MaxKeys, Log: e.log.With("detector", c.Name), Metrics: e.m,
+		MaxKeys: e.o.MaxKeys, Strict: e.o.Strict, Log: e.log.With("detector", c.Name), Metrics: e.m,
 	})
 	if err != nil {
 		return slot{}, err

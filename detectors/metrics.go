@@ -18,6 +18,7 @@ type Metrics struct {
 	Retries    prometheus.Counter
 	Panics     *prometheus.CounterVec // detector
 	FreshStart prometheus.Counter
+	Refused    *prometheus.GaugeVec // detector
 }
 
 func newMetrics(reg prometheus.Registerer) *Metrics {
@@ -39,6 +40,7 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 		Open:       gauge("open_alerts", "Alerts that are open.").WithLabelValues(),
 		Retries:    counter("append_retries_total", "Appends of alerts that had to be tried again.").WithLabelValues(),
 		Panics:     counter("panics_total", "Events that a detector could not take; each is logged.", "detector"),
+		Refused:    gauge("refused_rules", "Rules that could not be loaded; each is logged with file, line and reason.", "detector"),
 		FreshStart: counter("fresh_starts_total", "States that could not be restored and were started afresh.").WithLabelValues(),
 	}
 }

@@ -33,6 +33,8 @@ var edges = map[string][]string{
 	"collector/store/engine":        {"internal/durable"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug"},
+	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug"},
+	"detectors/rules":               {},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},

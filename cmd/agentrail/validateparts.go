@@ -39,7 +39,7 @@ func (cfg *config) checkParts(ctx context.Context) error {
 		faults = append(faults, err)
 	}
 	for _, c := range cfg.Detectors {
-		_, err := detectors.NewEngine(detectors.Options{Detectors: []plug.Config{c}, Append: nowhere, Own: decode.Own, Vocabulary: mappings.Vocabulary()})
+		_, err := detectors.NewEngine(detectors.Options{Detectors: []plug.Config{c}, Append: nowhere, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Strict: true})
 		faults = append(faults, err)
 	}
 	for _, c := range cfg.Sinks {

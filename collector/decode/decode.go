@@ -211,6 +211,9 @@ var shipped = sync.OnceValues(func() (map[string]*source, error) {
 	}
 	out := map[string]*source{}
 	for _, name := range names {
+		if name == mapping.SigmaFile {
+			continue
+		}
 		data, err := mapping.Files.ReadFile(name)
 		if err != nil {
 			return nil, err

@@ -11,3 +11,7 @@ import "embed"
 //
 //go:embed *.yaml
 var Files embed.FS
+
+// SigmaFile is the file of Files that is not a mapping of records to events: it
+// says how Sigma rules fit events, and package detectors/sigma reads it.
+const SigmaFile = "sigma.yaml"

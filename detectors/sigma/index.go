@@ -1,0 +1,308 @@
+package sigma
+
+import (
+	"math"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// index finds the rules that a record may match. Of each rule it knows literals
+// of which one must be in the record; rules without any are always tried.
+type index struct {
+	always []int32
+	fields map[int]*literals // by slot; -1: any value of the record
+	byPath map[string][]int  // slots by the paths where foreign records have them
+}
+
+// atom is a literal that a field must have: as the whole value, or within it.
+// It is in lower case, as are the texts that are searched.
+type atom struct {
+	field int
+	whole bool
+	lit   string
+}
+
+func newIndex(s *Set) index {
+	x := index{fields: map[int]*literals{}, byPath: map[string][]int{}}
+	// How many rules could use an atom says how little it tells.
+	uses := map[atom]int{}
+	for _, r := range s.base {
+		r.root.atoms(func(a atom) { uses[a]++ })
+	}
+	for i, r := range s.base {
+		cover := r.root.cover(uses)
+		if cover == nil {
+			x.always = append(x.always, int32(i))
+			continue
+		}
+		for _, a := range cover {
+			l := x.fields[a.field]
+			if l == nil {
+				l = &literals{whole: map[string][]int32{}, lits: map[string][]int32{}}
+				x.fields[a.field] = l
+			}
+			l.add(a, int32(i))
+		}
+	}
+	for slot, l := range x.fields {
+		l.build()
+		if slot < 0 {
+			continue
+		}
+		for _, p := range s.fields[slot].paths {
+			x.byPath[p] = append(x.byPath[p], slot)
+		}
+	}
+	return x
+}
+
+// cover returns atoms of which a record that matches n has at least one, or nil
+// if there are none.
+func (n *node) cover(uses map[atom]int) []atom {
+	switch n.op {
+	case opLeaf:
+		return n.item.cover(uses)
+	case opAnd:
+		var best []atom
+		for _, k := range n.kids {
+			best = better(best, k.cover(uses), uses)
+		}
+		return best
+	case opOr, opAtLeast:
+		var all []atom
+		for _, k := range n.kids {
+			c := k.cover(uses)
+			if c == nil {
+				return nil
+			}
+			all = append(all, c...)
+		}
+		return all
+	}
+	return nil
+}
+
+func (n *node) atoms(yield func(atom)) {
+	for _, k := range n.kids {
+		k.atoms(yield)
+	}
+	if n.op == opLeaf && !n.item.negated {
+		for i := range n.item.tests {
+			for _, a := range n.item.tests[i].atoms(n.item.field) {
+				yield(a)
+			}
+		}
+	}
+}
+
+func better(a, b []atom, uses map[atom]int) []atom {
+	if a == nil || b != nil && worth(b, uses) > worth(a, uses) {
+		return b
+	}
+	return a
+}
+
+// worth says how seldom the weakest of the atoms will be met.
+func worth(as []atom, uses map[atom]int) float64 {
+	least := math.Inf(1)
+	for _, a := range as {
+		w := float64(min(len(a.lit), 16)) - 3*math.Log2(float64(max(uses[a], 1)))
+		if a.whole {
+			w += 3
+		}
+		least = min(least, w)
+	}
+	return least
+}
+
+func (it *item) cover(uses map[atom]int) []atom {
+	if it.negated {
+		return nil
+	}
+	var all []atom
+	for i := range it.tests {
+		as := it.tests[i].atoms(it.field)
+		switch {
+		case it.all:
+			all = better(all, as, uses)
+		case as == nil:
+			return nil
+		default:
+			all = append(all, as...)
+		}
+	}
+	return all
+}
+
+// atoms returns what the test needs, or nil.
+func (t *test) atoms(field int) []atom {
+	switch t.kind {
+	case testText:
+		if lit, ok := t.pat.plain(); ok && field >= 0 {
+			return atomOf(field, true, lit)
+		}
+		return atomOf(field, false, t.pat.longest())
+	case testRegexp:
+		re, err := syntax.Parse(t.re.String(), syntax.Perl)
+		if err != nil {
+			return nil
+		}
+		var out []atom
+		for _, lit := range needed(re.Simplify()) {
+			a := atomOf(field, false, lit)
+			if a == nil {
+				return nil
+			}
+			out = append(out, a...)
+		}
+		return out
+	}
+	return nil
+}
+
+func atomOf(field int, whole bool, lit string) []atom {
+	if !utf8.ValidString(lit) || lit == "" && !whole {
+		return nil
+	}
+	return []atom{{field, whole, strings.ToLower(lit)}}
+}
+
+// needed returns literals of which a text that the expression matches has one.
+func needed(re *syntax.Regexp) []string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		lit := string(re.Rune)
+		if re.Flags&syntax.FoldCase != 0 {
+			lit = foldable(lit)
+		}
+		if lit != "" {
+			return []string{lit}
+		}
+	case syntax.OpCapture, syntax.OpPlus:
+		return needed(re.Sub[0])
+	case syntax.OpConcat:
+		var best []string
+		for _, sub := range re.Sub {
+			if n := needed(sub); best == nil || n != nil && shortest(n) > shortest(best) {
+				best = n
+			}
+		}
+		return best
+	case syntax.OpAlternate:
+		var all []string
+		for _, sub := range re.Sub {
+			n := needed(sub)
+			if n == nil {
+				return nil
+			}
+			all = append(all, n...)
+		}
+		return all
+	}
+	return nil
+}
+
+func shortest(ss []string) int {
+	n := math.MaxInt
+	for _, s := range ss {
+		n = min(n, len(s))
+	}
+	return n
+}
+
+// foldable returns the longest part of a literal whose letters have no other
+// forms than upper and lower case: k and s have (the Kelvin sign, the long s).
+func foldable(lit string) string {
+	best := ""
+	for _, part := range strings.FieldsFunc(lit, func(r rune) bool { return r >= utf8.RuneSelf || strings.ContainsRune("kKsS", r) }) {
+		if len(part) > len(best) {
+			best = part
+		}
+	}
+	return best
+}
+
+const gram = 4
+
+// literals finds many literals in a text at once: by the whole text, and by
+// four bytes of each that as few others as possible share.
+type literals struct {
+	whole map[string][]int32
+	lits  map[string][]int32 // while it is built
+
+	bits  [1 << 10]uint64
+	grams map[uint32][]gramAt
+	short []gramAt
+}
+
+type gramAt struct {
+	lit   string
+	at    int // of the gram in the literal
+	rules []int32
+}
+
+func (l *literals) add(a atom, rule int32) {
+	m := l.lits
+	if a.whole {
+		m = l.whole
+	}
+	if !slices.Contains(m[a.lit], rule) {
+		m[a.lit] = append(m[a.lit], rule)
+	}
+}
+
+func (l *literals) build() {
+	l.grams = map[uint32][]gramAt{}
+	for lit, rules := range l.lits {
+		if len(lit) < gram {
+			l.short = append(l.short, gramAt{lit: lit, rules: rules})
+			continue
+		}
+		best, at := uint32(0), -1
+		for i := 0; i+gram <= len(lit); i++ {
+			g := gramOf(lit, i)
+			if at < 0 || len(l.grams[g]) < len(l.grams[best]) {
+				best, at = g, i
+			}
+		}
+		l.grams[best] = append(l.grams[best], gramAt{lit, at, rules})
+		h := hashGram(best)
+		l.bits[h>>6] |= 1 << (h & 63)
+	}
+	l.lits = nil
+}
+
+func gramOf(s string, i int) uint32 {
+	return uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24
+}
+
+func hashGram(g uint32) uint32 { return g * 0x9e3779b1 >> 16 }
+
+// find gives the rules whose literals are in the text. A rule may come twice.
+func (l *literals) find(text string, yield func(rules []int32)) {
+	if rules := l.whole[text]; rules != nil {
+		yield(rules)
+	}
+	for i := range l.short {
+		if strings.Contains(text, l.short[i].lit) {
+			yield(l.short[i].rules)
+		}
+	}
+	if len(l.grams) == 0 {
+		return
+	}
+	for i := 0; i+gram <= len(text); i++ {
+		g := gramOf(text, i)
+		if h := hashGram(g); l.bits[h>>6]&(1<<(h&63)) == 0 {
+			continue
+		}
+		for j := range l.grams[g] {
+			c := &l.grams[g][j]
+			if i >= c.at && strings.HasPrefix(text[i-c.at:], c.lit) {
+				yield(c.rules)
+			}
+		}
+	}
+}
