@@ -7,6 +7,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks/format"
 )
@@ -116,4 +117,28 @@ type appender []byte
 func (a *appender) Write(b []byte) (int, error) {
 	*a = append(*a, b...)
 	return len(b), nil
+}
+
+// fill returns the body of one request: as many of the events as fit into limit
+// bytes before compression, of which the receipt tells. The caller releases it.
+func fill(evs []schemas.Event, encode func([]byte, *schemas.Event) []byte, limit plug.Bytes, packed bool) (*payload, Receipt, error) {
+	p, receipt := newPayload(), Receipt{}
+	for i := range evs {
+		mark := len(p.buf)
+		p.buf = encode(p.buf, &evs[i])
+		if len(p.buf) > int(limit) {
+			if i == 0 {
+				p.release()
+				return nil, Receipt{Events: 1}, tooLarge(limit)
+			}
+			p.buf = p.buf[:mark]
+			break
+		}
+		receipt.Events++
+	}
+	receipt.Bytes = len(p.buf)
+	if packed {
+		p = p.compress()
+	}
+	return p, receipt, nil
 }

@@ -131,24 +131,9 @@ func (s *splunk) envelope() []byte {
 
 // Write sends one request.
 func (s *splunk) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
-	p := newPayload()
-	receipt := Receipt{}
-	for i := range evs {
-		mark := len(p.buf)
-		p.buf = s.encode(p.buf, &evs[i])
-		if len(p.buf) > int(s.conf.Common.Batch.MaxBytes) {
-			if i == 0 {
-				p.release()
-				return Receipt{Events: 1}, tooLarge(s.conf.Common.Batch.MaxBytes)
-			}
-			p.buf = p.buf[:mark]
-			break
-		}
-		receipt.Events++
-	}
-	receipt.Bytes = len(p.buf)
-	if s.conf.Gzip {
-		p = p.compress()
+	p, receipt, err := fill(evs, s.encode, s.conf.Common.Batch.MaxBytes, s.conf.Gzip)
+	if err != nil {
+		return receipt, err
 	}
 	defer p.release()
 	ch := s.channels.lease()
