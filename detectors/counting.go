@@ -2,7 +2,7 @@ package detectors
 
 // What detectors that count in windows share of their state.
 
-const countingVersion = 1
+const countingVersion = 2
 
 // saveCounting writes what comes before the counts themselves.
 func saveCounting(e *Encoder, span, flushed int64, s *scopes) {

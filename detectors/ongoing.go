@@ -143,6 +143,29 @@ func (e *episodes) current(known **entry[entityKey, ongoing], at int64, key func
 	return &x.val
 }
 
+// start opens an episode. It clones what it keeps of the key.
+func (e *episodes) start(k entityKey, o ongoing) *ongoing {
+	x := e.use(k)
+	if x == nil {
+		k.tenant, k.id = clone(k.tenant), clone(k.id)
+		x = e.add(k)
+	}
+	x.val = o
+	return &x.val
+}
+
+// advance raises what was counted into open episodes since, and forgets those
+// that are over.
+func (e *episodes) advance(slot, mark, pace int64, raise func(schemas.Alert)) {
+	e.oldest(func(x *entry[entityKey, ongoing]) {
+		x.val.advance(slot, mark, pace, raise)
+		if mark >= x.val.until {
+			x.val.until = over
+			e.remove(x)
+		}
+	})
+}
+
 func saveEpisodes(e *Encoder, t *episodes) {
 	saveTable(e, t.table, func(e *Encoder, x *entry[entityKey, ongoing]) { saveEntity(e, x.key); x.val.save(e) })
 }
