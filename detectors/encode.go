@@ -47,8 +47,9 @@ func (e *Encoder) JSON(v any) {
 }
 
 var (
-	errState  = errors.New("state is cut short or damaged")
-	errWindow = errors.New("state was kept for another length of window")
+	errState      = errors.New("state is cut short or damaged")
+	errWindow     = errors.New("state was kept for another length of window")
+	errAttributes = errors.New("state was kept for other attributes")
 )
 
 func errVersion(v uint64) error { return fmt.Errorf("state has version %d, this program reads 1", v) }

@@ -154,6 +154,24 @@ func (e *episodes) start(k entityKey, o ongoing) *ongoing {
 	return &x.val
 }
 
+// tell opens an episode of the key, or counts the event into the one that is
+// open. alert makes the alert but for its reason, of which it returns what
+// stands behind the observed number.
+func (e *episodes) tell(known **entry[entityKey, ongoing], ev *schemas.Event, observed float64, span, quiet int64, key func() entityKey, alert func() (schemas.Alert, string), raise func(schemas.Alert)) {
+	at := eventTime(ev)
+	slot := floorDiv(at, span)
+	if o := e.current(known, at, key); o != nil {
+		if o.note(ev, observed, slot, quiet, 1) {
+			o.flush("", raise)
+		}
+		return
+	}
+	o := e.start(key(), ongoing{slot: slot, until: saturatingAdd(at, quiet), settled: true})
+	o.alert, o.tail = alert()
+	o.alert.Reason, o.told = o.reason(), o.alert.Observed
+	raise(o.alert)
+}
+
 // advance raises what was counted into open episodes since, and forgets those
 // that are over.
 func (e *episodes) advance(slot, mark, pace int64, raise func(schemas.Alert)) {

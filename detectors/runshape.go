@@ -17,15 +17,14 @@ import (
 // are new in that way: where every tenth run brings a set of steps that was
 // never seen, such a set says little.
 type runShape struct {
-	n     float64 // runs learned, the newest shapeMemory of them in full
 	steps []stepSeen
 	sets  []setSeen // sorted by hash
 	pairs []uint32  // sorted
 	least uint32    // shortest
 	most  uint32    // longest
 	took  band      // logarithm of the duration in seconds
-	news  [novelties]float64
-	clock uint32 // runs, for which set was not seen longest
+	news  [novelties]newness
+	n     uint32 // runs learned
 }
 
 type stepSeen struct {
@@ -151,7 +150,7 @@ func (s *runShape) judge(r *runSteps) looks {
 		if !is {
 			continue
 		}
-		q := -math.Log10((s.news[k] + 0.5) / (s.n + 1))
+		q := s.news[k].surprise()
 		sum += q
 		if q > l.surprise {
 			l.surprise, l.main = q, novelty(k)
@@ -171,25 +170,14 @@ func (s *runShape) findSet(hash uint64) (int, bool) {
 
 // learn takes in a run, which looked like l.
 func (s *runShape) learn(r *runSteps, l *looks, b shapeBounds) {
-	// The first runs are all new: the later half says how often that goes on.
-	if memory := min(max(float64(s.clock)/2, shapeTrust), shapeMemory); s.n >= memory {
-		keep := 1 - 1/memory
-		s.n *= keep
-		for k := range s.news {
-			s.news[k] *= keep
-		}
-	}
-	if s.clock == 0 {
+	if s.n == 0 {
 		s.least = r.length
 	} else { // what the first run brings is no measure of how often something is new
-		s.n++
 		for k, is := range l.is {
-			if is {
-				s.news[k]++
-			}
+			s.news[k].learn(is, s.n)
 		}
 	}
-	s.clock++
+	s.n++
 	for _, x := range r.steps {
 		if i, known := s.find(x.hash); known {
 			s.steps[i].most = max(s.steps[i].most, x.most)
@@ -214,7 +202,7 @@ func (s *runShape) learn(r *runSteps, l *looks, b shapeBounds) {
 func (s *runShape) learnSet(hash uint64, b shapeBounds) {
 	i, known := s.findSet(hash)
 	if known {
-		s.sets[i].last = s.clock
+		s.sets[i].last = s.n
 		return
 	}
 	if len(s.sets) >= b.sets {
@@ -227,5 +215,87 @@ func (s *runShape) learnSet(hash uint64, b shapeBounds) {
 		s.sets = slices.Delete(s.sets, stale, stale+1)
 		i, _ = s.findSet(hash)
 	}
-	s.sets = slices.Insert(s.sets, i, setSeen{hash, s.clock})
+	s.sets = slices.Insert(s.sets, i, setSeen{hash, s.n})
+}
+
+func (r *runSteps) save(e *Encoder) {
+	saveSteps(e, r.steps)
+	savePairs(e, r.pairs)
+	e.Uint(r.prev)
+	e.Uint(uint64(r.length))
+	e.Float(r.took)
+}
+
+func (r *runSteps) load(d *Decoder) {
+	r.steps, r.pairs = loadSteps(d), loadPairs(d)
+	r.prev, r.length, r.took = d.Uint(), uint32(d.Uint()), d.Float()
+}
+
+func (s *runShape) save(e *Encoder) {
+	saveSteps(e, s.steps)
+	savePairs(e, s.pairs)
+	e.Uint(uint64(len(s.sets)))
+	for _, x := range s.sets {
+		e.Uint(x.hash)
+		e.Uint(uint64(x.last))
+	}
+	e.Uint(uint64(s.least))
+	e.Uint(uint64(s.most))
+	s.took.save(e)
+	for i := range s.news {
+		s.news[i].save(e)
+	}
+	e.Uint(uint64(s.n))
+}
+
+func (s *runShape) load(d *Decoder) {
+	s.steps, s.pairs = loadSteps(d), loadPairs(d)
+	s.sets = make([]setSeen, d.Len())
+	for i := range s.sets {
+		s.sets[i] = setSeen{d.Uint(), uint32(d.Uint())}
+	}
+	s.least, s.most = uint32(d.Uint()), uint32(d.Uint())
+	s.took.load(d)
+	for i := range s.news {
+		s.news[i].load(d)
+	}
+	s.n = uint32(d.Uint())
+}
+
+func saveSteps(e *Encoder, steps []stepSeen) {
+	e.Uint(uint64(len(steps)))
+	for _, x := range steps {
+		e.Uint(x.hash)
+		e.Uint(uint64(x.most))
+	}
+}
+
+func loadSteps(d *Decoder) []stepSeen {
+	out := make([]stepSeen, d.Len())
+	for i := range out {
+		out[i] = stepSeen{d.Uint(), uint32(d.Uint())}
+	}
+	return out
+}
+
+func savePairs(e *Encoder, pairs []uint32) {
+	e.Uint(uint64(len(pairs)))
+	for _, p := range pairs {
+		e.Uint(uint64(p))
+	}
+}
+
+func loadPairs(d *Decoder) []uint32 {
+	out := make([]uint32, d.Len())
+	for i := range out {
+		out[i] = uint32(d.Uint())
+	}
+	return out
+}
+
+// copy returns a shape that shares nothing with s.
+func (s *runShape) copy() runShape {
+	c := *s
+	c.steps, c.sets, c.pairs = slices.Clone(s.steps), slices.Clone(s.sets), slices.Clone(s.pairs)
+	return c
 }

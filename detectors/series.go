@@ -53,7 +53,7 @@ func NewSeries(detector string) (*Series, error) {
 const (
 	probation = 100   // values that score low, whatever they are
 	slowly    = 0.002 // least weight of a value in what is usual for the series
-	hourly    = 0.02  // the same for an hour of the day
+	perHour   = 0.02  // the same for an hour of the day
 	openFade  = 0.995 // a value
 	loneShare = 0.65  // of the surprise of a single value, of which there are many
 	openShare = 0.5   // of the surprise of a deviation that goes on
@@ -150,7 +150,7 @@ func (s *Series) strays(now int64, v, least float64) (q float64) {
 	if s.hours.days > 0 {
 		s.drifts.learn(s.drift, slowly)
 	}
-	h.learn(h.clip(v, max(h.dev, least)), hourly)
+	h.learn(h.clip(v, max(h.dev, least)), perHour)
 	return q
 }
 
