@@ -186,6 +186,7 @@ func (f *firstSeen) look(ev *schemas.Event, a *attribute, k subjectKey, value st
 	if fresh && v.events == 0 {
 		v.began, v.day = day, day
 	}
+	v.day = max(v.day, day)
 	isNew := v.note(value, day, int64(f.cfg.Forget)/dayLength)
 	if isNew && v.ready && len(v.values) < mostValues && v.news.surprise() >= newTelling {
 		raise(f.alert(ev, a, k, v, value))
@@ -195,7 +196,6 @@ func (f *firstSeen) look(ev *schemas.Event, a *attribute, k subjectKey, value st
 		v.news.learn(isNew, v.events)
 	}
 	was := v.ready
-	v.day = max(v.day, day)
 	age := v.day - v.began
 	v.ready = v.ready || age > 0 && v.events >= uint32(f.cfg.Learn) || age >= int64(f.cfg.LearnFor)/dayLength && v.events >= 10
 	f.keys.settle(x, was)

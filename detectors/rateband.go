@@ -148,7 +148,7 @@ func (r *rateBand) alert(ev *schemas.Event, k subjectKey, v *rate, limit float64
 	d := &r.keys.deps
 	who, window := d.called(ev.Tenant, k.kind, k.id), time.Duration(r.cfg.Bucket)
 	severity := schemas.SeverityMedium
-	if origin := d.Origins.Of(ev); ev.Access == schemas.AccessRead && !origin.Background {
+	if origin := d.Origins.Of(ev); ev.Access == schemas.AccessRead && (!origin.Background || !origin.Known()) {
 		severity = schemas.SeverityLow
 	}
 	a := d.finding(ev, RuleRateBand, "Unusual rate of "+r.actions.list[k.part]+" by "+who, severity, k.kind, k.id)

@@ -56,7 +56,7 @@ const (
 	shapeTrust  = 200  // the same while the shape is young
 	severalNew  = 3    // pairs that are several
 	restShare   = 0.25 // of the surprise of further novelties
-	runTelling  = 3    // surprise from which on a run is told: one in a thousand
+	runTelling  = 2.5  // surprise from which on a run is told: one in 300, as many as are learned first
 )
 
 // shapeBounds cap what is kept.
