@@ -52,7 +52,10 @@ func (r *rarity) learn(z float64) {
 
 // telling is the surprise from which on something is told: so large a deviation
 // comes once in ten thousand.
-const telling = 4
+const (
+	telling     = 4
+	mostTelling = 12 // beyond it nothing is more surprising
+)
 
 // scoreOf maps a surprise to [0,1]: 0.5 where it is told.
 func scoreOf(q, told float64) float64 {

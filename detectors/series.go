@@ -21,6 +21,7 @@ import (
 // on is told once: it scores half as surprising until it is worse than before.
 type Series struct {
 	extreme, band bool
+	weight        float64 // of what strays from the band
 
 	n        int
 	at       int64 // Unix seconds of the last value
@@ -47,7 +48,11 @@ func NewSeries(detector string) (*Series, error) {
 	if !slices.Contains(SeriesDetectors(), detector) {
 		return nil, fmt.Errorf("no detector %q scores a series; known: %s", detector, strings.Join(SeriesDetectors(), ", "))
 	}
-	return &Series{extreme: detector != "rateband", band: detector != "extreme"}, nil
+	s := &Series{extreme: detector != "rateband", band: detector != "extreme", weight: 1}
+	if !s.extreme {
+		s.weight = bandAlone
+	}
+	return s, nil
 }
 
 const (
@@ -56,7 +61,9 @@ const (
 	perHour   = 0.02  // the same for an hour of the day
 	openFade  = 0.995 // a value
 	loneShare = 0.65  // of the surprise of a single value, of which there are many
-	openShare = 0.5   // of the surprise of a deviation that goes on
+	bandAlone = 1.5   // weight of the band where extremes are not looked for, which tell of most things
+	worse     = 1.1   // times as surprising as before, which is told again
+	openShare = 0.3   // of the surprise of a deviation that goes on
 	hugeValue = 1e150 // beyond it values count as this one
 	gapFactor = 10    // a pause that many times as long as usual breaks the series
 
@@ -85,7 +92,7 @@ func (s *Series) Score(at time.Time, v float64) float64 {
 		q = max(q, s.extremes(v, surprise, least))
 	}
 	if s.band {
-		q = max(q, s.strays(now, v, least))
+		q = max(q, s.weight*s.strays(now, v, least))
 	}
 	s.whole.learn(s.whole.clip(v, max(s.whole.dev, least)), slowly)
 	s.at, s.last = now, v
@@ -122,7 +129,7 @@ func (s *Series) extremes(v, surprise, least float64) (q float64) {
 			margin = surpriseMargin
 		}
 		if beyond := s.records[i].beyond(x, least); beyond > margin {
-			q = max(q, telling*(1+min(beyond, 1)))
+			q = max(q, telling*(1+beyond))
 		}
 		s.records[i].note(x)
 	}
@@ -141,7 +148,10 @@ func (s *Series) strays(now int64, v, least float64) (q float64) {
 	s.step.learn(step, slowly)
 
 	h := s.hours.at(now)
-	off := v - h.level
+	off := 0.0
+	if h.n > 0 {
+		off = v - h.level
+	}
 	s.drift += meanWeights[1] * (off - s.drift)
 	if s.hours.known(h) {
 		judge(0, math.Abs(s.drift)/max(s.drifts.dev, least), 1)
@@ -160,10 +170,13 @@ func (s *Series) tell(q float64) float64 {
 		share := float64(s.n) / probation
 		return 0.49 * share * share * scoreOf(q, telling)
 	}
-	told := q
-	if q <= s.open {
-		told *= openShare
+	q = min(q, mostTelling)
+	switch {
+	case q > worse*s.open:
+		s.open = q
+		return scoreOf(q, telling)
+	case q < telling:
+		s.open *= openFade
 	}
-	s.open = max(s.open*openFade, q)
-	return scoreOf(told, telling)
+	return scoreOf(openShare*q, telling)
 }
