@@ -35,7 +35,7 @@ type shapeConfig struct {
 }
 
 // stepBounds cap what is kept of an agent's runs.
-var stepBounds = shapeBounds{steps: 24, sets: 16, pairs: 64}
+var stepBounds = shapeBounds{steps: 20, sets: 8, pairs: 32}
 
 func openShape(c plug.Config, d Deps) (Detector, error) {
 	cfg := shapeConfig{Learn: 300, Wait: plug.Duration(10 * time.Minute)}
