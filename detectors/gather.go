@@ -24,6 +24,7 @@ type gathered struct {
 	who         gatheredWho
 	first, last int64 // event time
 	due         int64 // event time at which it is done
+	whole       bool  // its own record, or its root span, has come
 	calls       uint32
 	failed      uint32
 	tokens      float64
@@ -41,6 +42,7 @@ type gatheredWho struct {
 
 const (
 	gatherStep      = int64(10 * time.Second) // between two looks for what is done
+	gatherPatience  = 6                       // times as long is waited for what is not whole
 	mostStepNames   = 8192
 	gatherEvidence  = 3
 	gatherShare     = 10 // part of the bound of keys that may be under way
@@ -55,7 +57,7 @@ func newGathering(kind string, d Deps, done func(g *gathered, raise func(schemas
 }
 
 // of returns what has come of the run, made if need be, with the event noted.
-func (t *gathering) of(ev *schemas.Event, scope uint32, id string, wait int64) *gathered {
+func (t *gathering) of(ev *schemas.Event, scope uint32, id string) *gathered {
 	at := eventTime(ev)
 	x := t.runs.use(thing{ev.Tenant, id})
 	if x == nil {
@@ -65,7 +67,6 @@ func (t *gathering) of(ev *schemas.Event, scope uint32, id string, wait int64) *
 	}
 	g := &x.val
 	g.first, g.last = min(g.first, at), max(g.last, at)
-	g.due = max(g.due, saturatingAdd(g.last, wait))
 	w := &g.who
 	for _, f := range [...]struct {
 		at *string
@@ -80,6 +81,15 @@ func (t *gathering) of(ev *schemas.Event, scope uint32, id string, wait int64) *
 		g.evidence = append(g.evidence, evidenceOf(ev)...)
 	}
 	return g
+}
+
+// await sets when the run is done: so long after the last that came of it, or a
+// few times as long while it is not whole.
+func (g *gathered) await(wait int64) {
+	if !g.whole {
+		wait *= gatherPatience
+	}
+	g.due = saturatingAdd(g.last, wait)
 }
 
 // step adds a step of that name to the run.
@@ -119,6 +129,33 @@ func (g *gathered) event() *schemas.Event {
 	}
 }
 
+// runWatch is a detector that judges runs, or traces, when they are done.
+type runWatch[V any, P learner[V]] struct {
+	keys *subjects[V, P]
+	open *gathering
+}
+
+// Advance judges the runs that are done.
+func (w *runWatch[V, P]) Advance(watermark time.Time, raise func(schemas.Alert)) {
+	w.open.advance(watermark.UnixNano(), raise)
+	w.keys.tell()
+}
+
+// Save writes what the detector remembers.
+func (w *runWatch[V, P]) Save(e *Encoder) {
+	w.keys.save(e)
+	w.open.save(e)
+}
+
+// Load reads what Save wrote.
+func (w *runWatch[V, P]) Load(d *Decoder) error {
+	if err := w.keys.load(d); err != nil {
+		return err
+	}
+	w.open.load(d, &w.keys.scopes)
+	return d.err
+}
+
 func (t *gathering) save(e *Encoder) {
 	e.Int(t.slot)
 	e.JSON(t.names)
@@ -131,6 +168,7 @@ func (t *gathering) save(e *Encoder) {
 		for _, v := range [...]int64{g.first, g.last, g.due, g.took} {
 			e.Int(v)
 		}
+		e.Bool(g.whole)
 		e.Uint(uint64(g.calls))
 		e.Uint(uint64(g.failed))
 		e.Float(g.tokens)
@@ -153,6 +191,7 @@ func (t *gathering) load(d *Decoder, s *scopes) {
 		for _, v := range [...]*int64{&g.first, &g.last, &g.due, &g.took} {
 			*v = d.Int()
 		}
+		g.whole = d.Bool()
 		g.calls, g.failed, g.tokens, g.cost = uint32(d.Uint()), uint32(d.Uint()), d.Float(), d.Float()
 		d.JSON(&g.evidence)
 	})

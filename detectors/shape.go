@@ -3,6 +3,7 @@ package detectors
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/internal/plug"
@@ -20,9 +21,8 @@ const RuleShape = "shape"
 // edit of the agent makes it another version, which is learned from the
 // beginning.
 type shape struct {
-	cfg  shapeConfig
-	keys *subjects[agentShape, *agentShape]
-	open *gathering
+	cfg shapeConfig
+	runWatch[agentShape, *agentShape]
 }
 
 // shapeConfig has the fields of the detector in the config file.
@@ -30,7 +30,8 @@ type shapeConfig struct {
 	// Learn is how many runs of a version are learned before one is told.
 	// Default 300.
 	Learn int `yaml:"learn"`
-	// Wait is how long after its last record a run is judged. Default 10m.
+	// Wait is how long after its last call a run is judged whose own record has
+	// come; without it six times as long. Default 10m.
 	Wait plug.Duration `yaml:"wait"`
 }
 
@@ -48,7 +49,8 @@ func openShape(c plug.Config, d Deps) (Detector, error) {
 	case time.Duration(cfg.Wait) < 10*time.Second || time.Duration(cfg.Wait) > 24*time.Hour:
 		return nil, c.Errorf("wait: must be between 10s and 24h")
 	}
-	s := &shape{cfg: cfg, keys: newSubjects[agentShape]("shape", d)}
+	s := &shape{cfg: cfg}
+	s.keys = newSubjects[agentShape]("shape", d)
 	s.open = newGathering("shape", d, s.judge)
 	return s, nil
 }
@@ -77,12 +79,16 @@ func (s *shape) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 	case ev.Kind == "workflow_run":
 		// Of a run without calls nothing is judged: its record may come from a
 		// source that does not tell of calls.
-		if x := s.open.runs.peek(thing{ev.Tenant, ev.Run}); x != nil && ev.Duration > 0 {
-			x.val.took = ev.Duration
+		if x := s.open.runs.peek(thing{ev.Tenant, ev.Run}); x != nil {
+			g := &x.val
+			g.took, g.whole = ev.Duration, true
+			g.last = max(g.last, eventTime(ev))
+			g.await(int64(s.cfg.Wait))
 		}
 	case ev.Action == "tool.execute" && ev.Tool != "" && d.call(ev):
-		g := s.open.of(ev, s.keys.scopes.of(ev), ev.Run, int64(s.cfg.Wait))
+		g := s.open.of(ev, s.keys.scopes.of(ev), ev.Run)
 		s.open.step(g, ev.Tool, stepBounds)
+		g.await(int64(s.cfg.Wait))
 	}
 }
 
@@ -153,24 +159,18 @@ func (s *runShape) describe(l *looks, r *runSteps, name func(uint64) string, man
 
 // weigh says how much each novelty says.
 func (s *runShape) weigh(l *looks, one string) string {
-	out := "new about it:"
+	var out []string
 	for k, what := range [novelties]string{"a step", "the set of steps", "which step follows which", "several such orders", "how often a step comes", "how many steps", "how long it took"} {
 		if l.is[k] {
 			w := &s.news[k]
-			out += fmt.Sprintf(" %s (one %s in %.0f),", what, one, (float64(w.seen)+1)/(float64(w.news)+0.5))
+			out = append(out, fmt.Sprintf("%s (one %s in %.0f)", what, one, (float64(w.seen)+1)/(float64(w.news)+0.5)))
 		}
 	}
-	return out[:len(out)-1]
+	return "new about it: " + strings.Join(out, ", ")
 }
 
 func seconds(s float64) string {
 	return short(time.Duration(s * float64(time.Second)).Round(100 * time.Millisecond))
-}
-
-// Advance judges the runs that are done.
-func (s *shape) Advance(watermark time.Time, raise func(schemas.Alert)) {
-	s.open.advance(watermark.UnixNano(), raise)
-	s.keys.tell()
 }
 
 // Inherit lets new keys start from what imported history taught.
@@ -183,21 +183,6 @@ func (s *shape) Inherit(history Detector) {
 // Learning tells of agents that have not run often enough.
 func (s *shape) Learning(int64) Learning {
 	return s.keys.learning(fmt.Sprintf("%d runs of one version", s.cfg.Learn))
-}
-
-// Save writes what the detector remembers.
-func (s *shape) Save(e *Encoder) {
-	s.keys.save(e)
-	s.open.save(e)
-}
-
-// Load reads what Save wrote.
-func (s *shape) Load(d *Decoder) error {
-	if err := s.keys.load(d); err != nil {
-		return err
-	}
-	s.open.load(d, &s.keys.scopes)
-	return d.err
 }
 
 func (a *agentShape) save(e *Encoder) {

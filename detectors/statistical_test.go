@@ -299,7 +299,8 @@ func TestShape(t *testing.T) {
 	})
 }
 
-// span is a span of agent a1 in a trace, which reports tokens.
+// span is a span of agent a1 in a trace, which reports tokens. The root is the
+// one named invoke_agent; exporters send it last.
 func (s *story) span(at time.Time, trace, name string, took time.Duration, tokens uint64, failed bool) {
 	s.event(at, "model.call", func(ev *schemas.Event) {
 		ev.Kind, ev.Source, ev.Actor, ev.ActorEmail = schemas.KindSpan, "otlp", "", ""
@@ -307,12 +308,15 @@ func (s *story) span(at time.Time, trace, name string, took time.Duration, token
 		if failed {
 			ev.Outcome = schemas.OutcomeError
 		}
+		ev.RawText = true
+		if name != "invoke_agent" {
+			ev.Raw = protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), []byte("root-001"))
+		}
 		if tokens > 0 {
 			value := protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), tokens)
 			pair := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte("gen_ai.usage.output_tokens"))
 			pair = protowire.AppendBytes(protowire.AppendTag(pair, 2, protowire.BytesType), value)
-			ev.Raw = protowire.AppendBytes(protowire.AppendTag(nil, 9, protowire.BytesType), pair)
-			ev.RawText = true
+			ev.Raw = protowire.AppendBytes(protowire.AppendTag(ev.Raw, 9, protowire.BytesType), pair)
 		}
 	})
 }
@@ -322,9 +326,9 @@ func TestTrace(t *testing.T) {
 	usual := func(s *story) time.Time {
 		for i := range 310 {
 			at, id := noon.Add(time.Duration(i)*time.Hour), fmt.Sprintf("%032x", i)
-			s.span(at, id, "invoke_agent", 20*time.Second, 0, false)
 			s.span(at.Add(time.Second), id, "chat", 5*time.Second, uint64(9000+i%7*500), false)
 			s.span(at.Add(7*time.Second), id, "execute_tool", 5*time.Second, 0, i%40 == 0)
+			s.span(at, id, "invoke_agent", 20*time.Second, 0, false)
 		}
 		return noon.Add(400 * time.Hour)
 	}
@@ -342,17 +346,20 @@ func TestTrace(t *testing.T) {
 	}
 	got = f("long", func(s *story) {
 		at := usual(s)
-		s.span(at, odd, "invoke_agent", 40*time.Minute, 0, false)
 		s.span(at.Add(time.Second), odd, "chat", 5*time.Second, 9000, false)
-		s.span(at.Add(7*time.Second), odd, "execute_tool", 5*time.Second, 0, false)
+		for i := range 7 { // others go on
+			s.event(at.Add(time.Duration(i)*time.Minute), "search", nil)
+		}
+		s.span(at.Add(9*time.Minute), odd, "execute_tool", 5*time.Second, 0, false)
+		s.span(at, odd, "invoke_agent", 40*time.Minute, 0, false)
 		after(s, at)
 	}, "trace.duration agent a1 low")
 	says(t, got, "took 40m; usual are 20s in 310 traces")
 	got = f("tokens", func(s *story) {
 		at := usual(s)
-		s.span(at, odd, "invoke_agent", 20*time.Second, 0, false)
 		s.span(at.Add(time.Second), odd, "chat", 5*time.Second, 900_000, false)
 		s.span(at.Add(7*time.Second), odd, "execute_tool", 5*time.Second, 0, false)
+		s.span(at, odd, "invoke_agent", 20*time.Second, 0, false)
 		after(s, at)
 	}, "trace.usage agent a1 low")
 	says(t, got, "9e+05 tokens in a trace of agent a1: the most in ")

@@ -26,9 +26,8 @@ const (
 // spans failed, and how many tokens and what cost its model calls report
 // (gen_ai.usage.*). A trace is judged when no span of it has come for a while.
 type trace struct {
-	cfg  traceConfig
-	keys *subjects[agentTraces, *agentTraces]
-	open *gathering
+	cfg traceConfig
+	runWatch[agentTraces, *agentTraces]
 }
 
 // traceConfig has the fields of the detector in the config file.
@@ -36,7 +35,8 @@ type traceConfig struct {
 	// Learn is how many traces of an agent are learned before one is told.
 	// Default 300.
 	Learn int `yaml:"learn"`
-	// Wait is how long after its last span a trace is judged. Default 2m.
+	// Wait is how long after its last span a trace is judged whose root span has
+	// come; without it six times as long. Default 2m.
 	Wait plug.Duration `yaml:"wait"`
 	// Tokens is the number below which usage is never told. Default 20000.
 	Tokens int `yaml:"tokens"`
@@ -55,7 +55,8 @@ func openTrace(c plug.Config, d Deps) (Detector, error) {
 	case cfg.Tokens < 1:
 		return nil, c.Errorf("tokens: must be at least 1")
 	}
-	t := &trace{cfg: cfg, keys: newSubjects[agentTraces]("trace", d)}
+	t := &trace{cfg: cfg}
+	t.keys = newSubjects[agentTraces]("trace", d)
 	t.open = newGathering("trace", d, t.judge)
 	return t, nil
 }
@@ -88,7 +89,7 @@ func (t *trace) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 	if ev.Kind != schemas.KindSpan || ev.Trace == "" {
 		return
 	}
-	g := t.open.of(ev, t.keys.scopes.of(ev), ev.Trace, int64(t.cfg.Wait))
+	g := t.open.of(ev, t.keys.scopes.of(ev), ev.Trace)
 	t.open.step(g, ev.SourceAction, stepBounds)
 	if ev.Duration > 0 {
 		g.last = max(g.last, saturatingAdd(eventTime(ev), ev.Duration))
@@ -96,16 +97,17 @@ func (t *trace) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 	if ev.Outcome == schemas.OutcomeError || ev.Outcome == schemas.OutcomeDenied {
 		g.failed++
 	}
-	// What an agent's span reports again is the sum of its model calls.
-	if ev.Action == "model.call" {
-		tokens, cost := spanUsage(ev.Raw)
+	tokens, cost, root := readSpan(ev.Raw)
+	if ev.Action == "model.call" { // an agent's span reports the sum of these again
 		g.tokens, g.cost = g.tokens+tokens, g.cost+cost
 	}
+	g.whole = g.whole || root // it comes last
+	g.await(int64(t.cfg.Wait))
 }
 
-// spanUsage reads the tokens and the cost that a span reports. Numbers that
-// cannot be are left out.
-func spanUsage(span []byte) (tokens, cost float64) {
+// readSpan reads the tokens and the cost that a span reports, and whether it has
+// no parent. Numbers that cannot be are left out.
+func readSpan(span []byte) (tokens, cost float64, root bool) {
 	const most = 1e12
 	number := func(v otlpwire.Value) float64 {
 		var n float64
@@ -120,8 +122,7 @@ func spanUsage(span []byte) (tokens, cost float64) {
 		}
 		return n
 	}
-	// An error leaves what was read before it.
-	_, _ = otlpwire.ReadSpan(span, func(key []byte, v otlpwire.Value) error {
+	f, err := otlpwire.ReadSpan(span, func(key []byte, v otlpwire.Value) error {
 		switch string(key) {
 		case "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens":
 			tokens += number(v)
@@ -130,7 +131,7 @@ func spanUsage(span []byte) (tokens, cost float64) {
 		}
 		return nil
 	})
-	return tokens, cost
+	return tokens, cost, err == nil && len(f.Parent) == 0
 }
 
 // judge compares a trace that is done with those before, and learns from it.
@@ -225,12 +226,6 @@ func (t *trace) finding(g *gathered, rule, title string) schemas.Alert {
 	return a
 }
 
-// Advance judges the traces that are done.
-func (t *trace) Advance(watermark time.Time, raise func(schemas.Alert)) {
-	t.open.advance(watermark.UnixNano(), raise)
-	t.keys.tell()
-}
-
 // Inherit lets new keys start from what imported history taught.
 func (t *trace) Inherit(history Detector) {
 	if h, ok := history.(*trace); ok {
@@ -241,21 +236,6 @@ func (t *trace) Inherit(history Detector) {
 // Learning tells of agents with too few traces.
 func (t *trace) Learning(int64) Learning {
 	return t.keys.learning(fmt.Sprintf("%d traces", t.cfg.Learn))
-}
-
-// Save writes what the detector remembers.
-func (t *trace) Save(e *Encoder) {
-	t.keys.save(e)
-	t.open.save(e)
-}
-
-// Load reads what Save wrote.
-func (t *trace) Load(d *Decoder) error {
-	if err := t.keys.load(d); err != nil {
-		return err
-	}
-	t.open.load(d, &t.keys.scopes)
-	return d.err
 }
 
 func (a *agentTraces) save(e *Encoder) {

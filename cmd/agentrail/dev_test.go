@@ -123,7 +123,7 @@ func TestDevSequences(t *testing.T) {
 			t.Fatalf("code %d: %s", code, errs)
 		}
 		var got []float64
-		for _, line := range strings.Fields(out) {
+		for line := range strings.FieldsSeq(out) {
 			x, err := strconv.ParseFloat(line, 64)
 			if err != nil || !(x >= 0 && x <= 1) {
 				t.Fatalf("line %q", line)
