@@ -86,7 +86,7 @@ type told struct {
 	records chan string // bytes of each record, "!" before one that was rejected
 }
 
-func newTold() *told { return &told{records: make(chan string, 100)} }
+func newTold() *told { return &told{records: make(chan string, 10_000)} }
 
 func (j *told) Append(ctx context.Context, b *schemas.Batch) (uint64, error) {
 	o, err := j.memory.Append(ctx, b)

@@ -147,7 +147,7 @@ func (r *syslogReader) flush(ctx context.Context) {
 	}
 	d := r.batch
 	r.batch = delivery{}
-	r.insist(ctx, func() error {
+	_ = insist(ctx, r.log, func() error {
 		b := newBatch(r.tenant, r.name, r.cfg.Log, typeJSON, r.now(), d.body)
 		rejects, err := r.mapping.Read(b, decode.Limits{RecordBytes: int(r.cfg.MaxRecord), Ends: d.ends})
 		if len(b.Records) == 0 { // cannot be: a part without a record is one that is rejected
@@ -174,7 +174,7 @@ func (r *syslogReader) tooBad(ctx context.Context, raw []byte, code, why string)
 	if len(raw) == 0 {
 		return
 	}
-	r.insist(ctx, func() error {
+	_ = insist(ctx, r.log, func() error {
 		b := newBatch(r.tenant, r.name, r.cfg.Log, typeJSON, r.now(), raw)
 		rejects := r.mapping.Refuse(b, decode.Limits{}, code, fmt.Sprintf("%s: %s; %d bytes of it are kept", r.from, why, len(raw)))
 		b.ID = batchID(b, "")
@@ -184,18 +184,6 @@ func (r *syslogReader) tooBad(ctx context.Context, raw []byte, code, why string)
 		}
 		return err
 	})
-}
-
-// insist calls store until it succeeds or ctx ends.
-func (s *syslog) insist(ctx context.Context, store func() error) {
-	for backoff := time.Duration(0); ctx.Err() == nil; {
-		err := store()
-		if err == nil {
-			return
-		}
-		backoff = storeBackoff(s.log, backoff, err)
-		wait(ctx, backoff)
-	}
 }
 
 // packets reads UDP: each packet is one message.
