@@ -120,10 +120,10 @@ func (b *bucket) list(w http.ResponseWriter, r *http.Request) {
 	_ = xml.NewEncoder(w).Encode(out)
 }
 
-// read runs the source until the journal has told of n records.
-func readBucket(t *testing.T, dir, fields string, srv *httptest.Server, j *told, n int) []string {
+// runSource runs the source until the journal has told of n records.
+func runSource(t *testing.T, dir, kind, fields string, j *told, n int) []string {
 	t.Helper()
-	s, err := openAt(t, dir, "s3", "bucket: logs\nregion: us-east-1\npath_style: true\naccess_key: key\nsecret_key: ${env:S3_SECRET}\nevery: 1s\nendpoint: "+srv.URL+"\n"+fields, j.Append, time.Now)
+	s, err := openAt(t, dir, kind, fields, j.Append, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +137,11 @@ func readBucket(t *testing.T, dir, fields string, srv *httptest.Server, j *told,
 		}
 	}()
 	return j.next(t, n)
+}
+
+func readBucket(t *testing.T, dir, fields string, srv *httptest.Server, j *told, n int) []string {
+	t.Helper()
+	return runSource(t, dir, "s3", "bucket: logs\nregion: us-east-1\npath_style: true\naccess_key: key\nsecret_key: ${env:S3_SECRET}\nevery: 1s\nendpoint: "+srv.URL+"\n"+fields, j, n)
 }
 
 func TestBucket(t *testing.T) {
