@@ -21,6 +21,7 @@ var edges = map[string][]string{
 	"internal/auth":                 {"internal/problem", "internal/durable"},
 	"internal/problem":              {},
 	"internal/durable":              {},
+	"internal/rest":                 {"internal/problem"},
 	"internal/jsonscan":             {},
 	"internal/otlpwire":             {},
 	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
@@ -46,7 +47,7 @@ var edges = map[string][]string{
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "schemas"},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
-	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem"},
+	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
 }
 
 // free may import anything of ours: programs, which wire.
