@@ -28,8 +28,9 @@ type upState struct {
 
 // upRunning lies in the folder while an up runs there.
 type upRunning struct {
-	PID int    `json:"pid"`
-	URL string `json:"url"`
+	PID      int    `json:"pid"`
+	URL      string `json:"url"`
+	Executor string `json:"executor,omitempty"`
 }
 
 const (
