@@ -40,6 +40,7 @@ var edges = map[string][]string{
 	"sinks/sinktest":                {},
 	"executor":                      {"executor/gate", "internal/plug"},
 	"executor/gate":                 {"internal/plug"},
+	"executor/state":                {"internal/durable"},
 	"executor/gateway":              {"executor/gate", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
