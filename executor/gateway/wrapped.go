@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 const (
@@ -193,7 +195,7 @@ func (c *child) kill() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
 // serverName is what the server calls itself, or its program.
 func serverName(init *mcp.InitializeResult, command []string) string {
 	if init != nil && init.ServerInfo != nil && init.ServerInfo.Name != "" {
-		return cut(init.ServerInfo.Name, maxName)
+		return trail.Cut(init.ServerInfo.Name, maxName)
 	}
 	return filepath.Base(command[0])
 }
