@@ -8,6 +8,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -16,9 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
-	"github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/auth"
@@ -37,11 +36,13 @@ type Options struct {
 	Tenant  string // whose executor it is
 	Require func(next http.Handler, roles ...auth.Role) http.Handler
 	Store   *state.Store
-	Engine  *run.Engine
+	Engine  Engine
 	Record  trail.Recorder // of reads and refusals
 	Rules   func() *gate.Rules
-	Tools   func(ctx context.Context) ([]action.Tool, error)
-	Token   func(user, tool string) (gate.Token, string, error)
+	// Tools returns the names of the tools that there are.
+	Tools func(ctx context.Context) ([]string, error)
+	// Token says what the user's credential for a tool may do, and whose it is.
+	Token func(user, tool string) (gate.Token, string, error)
 	// Faults says what is wrong with spec files that are not used, by agent or file. Nil: nothing is.
 	Faults func() map[string]string
 	// MayPublish lists the roles that may share and publish agents. Empty: moderators and admins.
@@ -59,6 +60,50 @@ type Options struct {
 	Log     *slog.Logger          // nil: silent
 	Now     func() time.Time      // nil: time.Now
 	Reg     prometheus.Registerer // nil: no metrics
+}
+
+// Engine runs what is asked for. All methods may be called concurrently.
+type Engine interface {
+	// Start starts a run, which goes on by itself.
+	Start(ctx context.Context, s Start) (state.Run, error)
+	// Call makes one single call.
+	Call(ctx context.Context, c Single) (Done, error)
+	// Answer approves or declines a call that waits.
+	Answer(ctx context.Context, confirmation, by string, approve bool) (state.Confirmation, error)
+	// Stop cancels the runs that match and says how many that were.
+	Stop(match func(state.Run) bool, reason string) int
+}
+
+// Start is a run to be started.
+type Start struct {
+	Agent        string
+	Subscription string // of a background run
+	User         string // on whose behalf
+	Mode         gate.Mode
+	DryRun       bool
+	Initiator    string
+	Content      []byte // that it starts from
+	Key          string // the same twice is one run
+}
+
+// Single is one call outside of a run of an agent.
+type Single struct {
+	ID        string // of the call; empty for a new one. After an approval it is made under the id that was asked about.
+	Tool      string
+	User      string
+	DryRun    bool
+	Arguments json.RawMessage
+}
+
+// Done is what became of it.
+type Done struct {
+	ID           string
+	Run          string
+	Text         string
+	Failed       bool // the tool says that it did
+	Truncated    bool
+	Verdict      gate.Verdict
+	Confirmation *state.Confirmation // that it waits for
 }
 
 type platform struct {
@@ -134,7 +179,7 @@ func (p *platform) routes() []route {
 		{verb("pauseagentsubscription"), pausers, trail.PauseSubscription, p.pauseSubscription},
 		{verb("resumeagentsubscription"), pausers, trail.ResumeSubscription, p.resumeSubscription},
 		{verb("runworkflow"), users, trail.RunAgent, p.runAgent},
-		{verb("executeactiontool"), users, trail.ExecuteTool, p.executeTool},
+		{verb("executeactiontool"), users, executeTool, p.executeTool},
 		{verb("getworkflowtrace"), readers, "", p.trace},
 
 		{own("GET", "/agents"), readers, "", p.agents},

@@ -13,10 +13,13 @@ import (
 	"github.com/agentrail/agentrail/internal/problem"
 )
 
+// Log is the name that records of the executor have.
+const Log = "agentrail/logs/executor"
+
 // who is the caller of a request as records name them.
 func (p *platform) who(r *http.Request) trail.Who {
 	c := caller(r)
-	w := trail.Who{Program: "agentrail-executor/" + p.o.Version, Log: trail.ExecutorLog, User: c.Name, Initiator: trail.InitiatorUser}
+	w := trail.Who{Program: "agentrail-executor/" + p.o.Version, Log: Log, User: c.Name, Initiator: trail.InitiatorUser}
 	if c.Has(auth.RoleAdmin) {
 		w.UserType = "ADMIN"
 	}

@@ -89,11 +89,9 @@ func (out *Review) describe(s *executor.Spec) {
 // and the user are in now.
 func (p *platform) answers(r *http.Request, a state.Agent, s *executor.Spec, user string) []Answer {
 	rules := p.o.Rules()
-	var known []string
-	if tools, err := p.o.Tools(r.Context()); err == nil {
-		for _, t := range tools {
-			known = append(known, t.Name)
-		}
+	known, err := p.o.Tools(r.Context())
+	if err != nil {
+		p.log.Warn("tools are not known to a review", "err", err)
 	}
 	may := a.MaySubscribe(user, false)
 	subs, err := p.o.Store.Subscriptions(r.Context(), state.SubscriptionFilter{Agent: a.Name, Subscriber: user})

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/agentrail/agentrail/executor/gate"
-	"github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/auth"
@@ -38,7 +37,7 @@ func (p *platform) runSubscription(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	p.start(w, r, trail.RunSubscription, run.Request{
+	p.start(w, r, trail.RunSubscription, Start{
 		Agent: s.Agent, Subscription: s.ID, User: s.Subscriber, Mode: gate.Background, DryRun: req.DryRun, Initiator: trail.InitiatorAPI,
 	})
 }
@@ -54,7 +53,7 @@ func (p *platform) runAgent(w http.ResponseWriter, r *http.Request) {
 		bad(w, "name the agent")
 		return
 	}
-	p.start(w, r, trail.RunAgent, run.Request{
+	p.start(w, r, trail.RunAgent, Start{
 		Agent: req.Agent, User: caller(r).Name, Mode: gate.Interactive, DryRun: req.DryRun, Initiator: trail.InitiatorUser, Content: []byte(req.Content),
 	})
 }
@@ -63,7 +62,7 @@ func (p *platform) runAgent(w http.ResponseWriter, r *http.Request) {
 const maxContent = 1 << 20
 
 // start starts a run and answers at once: it goes on by itself.
-func (p *platform) start(w http.ResponseWriter, r *http.Request, verb trail.Verb, req run.Request) {
+func (p *platform) start(w http.ResponseWriter, r *http.Request, verb trail.Verb, req Start) {
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		req.Key = caller(r).Name + "/" + key
 	}

@@ -222,3 +222,11 @@ type Executed struct {
 	Verdict     gate.Verdict `json:"verdict"`
 	Truncated   bool         `json:"truncated,omitempty"`
 }
+
+// Waiting is the answer to executeactiontool where a person has to confirm.
+type Waiting struct {
+	Message      string       `json:"message"`
+	ActionRunID  string       `json:"actionRunId"`
+	Verdict      gate.Verdict `json:"verdict"`
+	Confirmation Confirmation `json:"confirmation"`
+}
