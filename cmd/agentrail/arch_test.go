@@ -44,6 +44,7 @@ var edges = map[string][]string{
 	"executor/state":                {"internal/durable"},
 	"executor/trail":                {"executor/gate", "internal/durable"},
 	"executor/gateway":              {"executor/gate", "executor/trail", "internal/durable"},
+	"executor/platform":             {"executor", "executor/gate", "executor/state", "executor/trail", "internal/auth", "internal/problem", "internal/rest"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/agentrail/agentrail/executor"
 	"github.com/agentrail/agentrail/executor/state"
@@ -182,8 +183,11 @@ func (p *platform) ownSubscription(w http.ResponseWriter, r *http.Request, act t
 		return state.Subscription{}, false
 	}
 	s, err := p.o.Store.Subscription(r.Context(), id)
+	if err == nil && s.Deleted {
+		err = state.ErrNotFound
+	}
 	if err != nil {
-		p.fail(w, r, "subscription "+id, err)
+		p.fail(w, r, "subscription "+strconv.Quote(id), err)
 		return s, false
 	}
 	who := caller(r)
