@@ -42,7 +42,7 @@ var edges = map[string][]string{
 	"executor/gate":                 {"internal/plug"},
 	"executor/gateway":              {"executor/gate", "executor/trail", "internal/durable"},
 	"executor/state":                {"internal/durable"},
-	"executor/trail":                {"executor/gate", "executor/state", "internal/durable"},
+	"executor/trail":                {"executor/gate", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},

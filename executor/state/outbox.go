@@ -5,12 +5,13 @@ import (
 	"fmt"
 )
 
-// Record is one line of the audit trail, or one request of spans, that waits to
-// be sent.
-type Record struct {
-	Source string // audit, workflowrun or traces
+// Record is one document of the audit trail that waits to be sent. It is an
+// alias of what it is made of, as that of the trail is: neither imports the
+// other.
+type Record = struct {
+	Source string
 	ID     string
-	Body   []byte // a JSON object; for traces an OTLP request as protobuf
+	Body   []byte
 }
 
 // Queued is a record in the outbox. Seq grows by the order in which records came.
