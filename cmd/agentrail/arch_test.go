@@ -41,6 +41,7 @@ var edges = map[string][]string{
 	"executor":                      {"executor/gate", "internal/plug"},
 	"executor/gate":                 {"internal/plug"},
 	"executor/gateway":              {"executor/gate", "executor/trail", "internal/durable"},
+	"executor/brake":                {"executor/state", "executor/trail", "schemas"},
 	"executor/state":                {"internal/durable"},
 	"executor/trail":                {"executor/gate", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
