@@ -17,7 +17,7 @@ func newAgents(c *console) *cobra.Command {
 	}
 	cmd.AddCommand(
 		newAgentsValidate(c), newAgentsTest(c),
-		newAgentsList(c), newAgentsReview(c), newAgentsAccess(c), newAgentsRun(c),
+		newAgentsList(c), newAgentsReview(c), newAgentsAccess(c), newAgentsRun(c), newAgentsRuns(c),
 		newAgentsPublish(c), newAgentsRequestChanges(c), newAgentsUnpublish(c), newAgentsLimit(c),
 	)
 	return cmd

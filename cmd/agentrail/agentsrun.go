@@ -74,7 +74,7 @@ func (r *runner) run(ctx context.Context, path string, req any) error {
 		}
 		select {
 		case <-ctx.Done():
-			return hintf("it goes on without you; agentrail executor runs show "+v.ID+" says how it ended", "stopped waiting for %s", v.ID)
+			return hintf("it goes on without you; agentrail agents runs "+v.ID+" says how it ended", "stopped waiting for %s", v.ID)
 		case <-tick.C:
 		}
 		if err := r.cl.get(ctx, executorPath("runs/"+url.PathEscape(v.ID)), nil, &v); err != nil {

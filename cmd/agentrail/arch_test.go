@@ -47,6 +47,7 @@ var edges = map[string][]string{
 	"executor/trail":                {"executor/gate", "internal/durable"},
 	"executor/platform":             {"executor", "executor/gate", "executor/state", "executor/trail", "internal/auth", "internal/problem", "internal/rest"},
 	"deploy/sample":                 {"schemas"},
+	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "schemas"},

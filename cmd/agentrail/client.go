@@ -154,11 +154,24 @@ func (cl *client) get(ctx context.Context, path string, q url.Values, into any) 
 
 // post sends a JSON document and fills into with the answer.
 func (cl *client) post(ctx context.Context, path string, doc, into any) error {
+	return cl.postOnce(ctx, "", path, doc, into)
+}
+
+// postOnce is post with a key: whatever is sent again with it is done once.
+func (cl *client) postOnce(ctx context.Context, key, path string, doc, into any) error {
 	b, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	body, err := cl.do(ctx, http.MethodPost, path, nil, b, "application/json")
+	req, err := cl.request(ctx, http.MethodPost, path, nil, b)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	body, err := cl.send(req)
 	if err != nil {
 		return err
 	}

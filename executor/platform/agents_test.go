@@ -81,7 +81,9 @@ func TestPublishers(t *testing.T) {
 // before stays, and it is named.
 func TestABrokenFileIsNotPublished(t *testing.T) {
 	r := newRig(t, func(o *platform.Options) {
-		o.Faults = func() map[string]string { return map[string]string{"weekly-digest": "agents/weekly-digest.yaml:3: name is empty"} }
+		o.Faults = func() map[string]string {
+			return map[string]string{"weekly-digest": "agents/weekly-digest.yaml:3: name is empty"}
+		}
 	})
 	r.agent(nil)
 	var a platform.Agent

@@ -102,7 +102,9 @@ func TestConfirmation(t *testing.T) {
 		}
 		return c
 	}
-	at := func(c state.Confirmation, verb string) string { return platform.Prefix + "/confirmations/" + c.ID + "/" + verb }
+	at := func(c state.Confirmation, verb string) string {
+		return platform.Prefix + "/confirmations/" + c.ID + "/" + verb
+	}
 	c := ask(time.Now().Add(time.Hour))
 	var list platform.ConfirmationList
 	r.ok(http.StatusOK, "other", "GET", platform.Prefix+"/confirmations", "", &list)

@@ -88,7 +88,6 @@ type Start struct {
 
 // Single is one call outside of a run of an agent.
 type Single struct {
-	ID        string // of the call; empty for a new one. After an approval it is made under the id that was asked about.
 	Tool      string
 	User      string
 	DryRun    bool

@@ -15,8 +15,8 @@ import (
 // parameter is a value, or {type, value}.
 type ToolRequest struct {
 	Name             string                     `json:"name"`
-	ActionRunID      string                     `json:"actionRunId,omitempty"` // of a call that was approved
-	ActionInstanceID string                     `json:"actionInstanceId,omitempty"`
+	ActionRunID      string                     `json:"actionRunId,omitempty"`      // taken, not used: the executor gives ids
+	ActionInstanceID string                     `json:"actionInstanceId,omitempty"` // taken, not used
 	Parameters       map[string]json.RawMessage `json:"parameters,omitempty"`
 	DryRun           bool                       `json:"dry_run,omitempty"`
 }
@@ -40,14 +40,14 @@ func (p *platform) executeTool(w http.ResponseWriter, r *http.Request) {
 		bad(w, "parameters: %v", err)
 		return
 	}
-	done, err := p.o.Engine.Call(r.Context(), Single{ID: req.ActionRunID, Tool: req.Name, User: caller(r).Name, DryRun: req.DryRun, Arguments: args})
+	done, err := p.o.Engine.Call(r.Context(), Single{Tool: req.Name, User: caller(r).Name, DryRun: req.DryRun, Arguments: args})
 	switch {
 	case err != nil:
 		p.fail(w, r, "call of "+req.Name, err)
 	case done.Confirmation != nil:
 		rest.Write(w, http.StatusAccepted, Waiting{
 			ActionRunID: done.ID, Verdict: done.Verdict, Confirmation: confirmationOf(*done.Confirmation),
-			Message: "waits for you: agentrail approve " + done.Confirmation.ID + "; then send it again with the same actionRunId",
+			Message: "waits for you: agentrail approve " + done.Confirmation.ID + "; then send the same request again",
 		})
 	case !done.Verdict.Allow:
 		p.metrics.refused.Inc()

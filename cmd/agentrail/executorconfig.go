@@ -1,0 +1,126 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/agentrail/agentrail/executor/action"
+	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/trigger"
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/internal/plug"
+)
+
+// executorConfig is the section executor of the config: what `agentrail
+// executor` runs with. `agentrail serve` only checks it.
+type executorConfig struct {
+	// Listen is the address of the executor. Default: 127.0.0.1:7690.
+	Listen string `yaml:"listen"`
+	// Data is the folder of its own state. It must not be the server's. Default: executor in the config's folder, as are relative paths
+	// of this section.
+	Data string `yaml:"data"`
+	// Tenant whose executor it is. Default: default.
+	Tenant string `yaml:"tenant"`
+	// Tokens is the token file of its users; a principal's name is the user on whose behalf agents run. Default: executor-tokens.yaml.
+	Tokens string `yaml:"tokens"`
+	// Server is the address of the Agentrail server that takes its records and tells it what to pause. Default: http://127.0.0.1:7680.
+	Server string `yaml:"server"`
+	// TokenFile holds a token of that server with the roles ingest and executor. Mandatory.
+	TokenFile string `yaml:"token_file"`
+	// Traces is the address to which spans go by OTLP over HTTP, such as http://127.0.0.1:4318 of a source otlp. Default: none.
+	Traces string `yaml:"traces"`
+	// Agents is the folder of specs; each *.yaml in it is an agent. It is read again when it has changed. Default: agents.
+	Agents string `yaml:"agents"`
+	// Rules is the file with the admin's allow-list and the other rules of the gates. It is read again when it has changed. Without it
+	// only reads and confirmed writes pass.
+	Rules string `yaml:"rules"`
+	// Publishers are the roles that may share and publish agents. Default: moderator and admin.
+	Publishers []auth.Role `yaml:"publishers"`
+	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
+	Missed string `yaml:"missed"`
+	// Webhooks are the secrets of webhooks that start runs, by the name in the spec.
+	Webhooks map[string]trigger.Webhook `yaml:"webhooks"`
+	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
+	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
+
+	Actions action.Config `yaml:",inline"`
+
+	file string
+	doc  *plug.Document
+}
+
+// settle fills the defaults and resolves paths.
+func (c *executorConfig) settle(file string) {
+	c.file = file
+	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
+	c.Missed = cmp.Or(c.Missed, "once")
+	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
+	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.Actions.Credentials} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(file), *p)
+		}
+	}
+}
+
+// check returns every fault that can be seen without opening anything.
+func (c *executorConfig) check(serverData string) error {
+	var errs []error
+	fault := func(key, hint, format string, args ...any) {
+		errs = append(errs, c.doc.Fault(hint, fmt.Sprintf("executor: "+format, args...), "executor", key))
+	}
+	if c.TokenFile == "" {
+		fault("token_file", "make one with: agentrail token new --file TOKENS.yaml --name executor --roles ingest,executor > executor.token", "token_file is missing: without a record nothing is written")
+	}
+	for key, text := range map[string]string{"server": c.Server, "traces": c.Traces} {
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			fault(key, "write it as http://HOST:PORT", "%s is %q", key, text)
+		}
+	}
+	if a, b := abs(c.Data), abs(serverData); a == b || strings.HasPrefix(a, b+string(filepath.Separator)) {
+		fault("data", "name another folder", "data lies in the server's data folder")
+	}
+	if !slices.Contains([]string{"once", "skip"}, c.Missed) {
+		fault("missed", "write once or skip", "missed is %q", c.Missed)
+	}
+	for _, r := range c.Publishers {
+		if !slices.Contains([]auth.Role{auth.RoleCreator, auth.RoleModerator, auth.RoleAdmin}, r) {
+			fault("publishers", "creator, moderator and admin may be listed", "role %q cannot publish: default members may not share or publish", r)
+		}
+	}
+	if c.ConfirmTimeout < 0 {
+		fault("confirm_timeout", "write such as 5m", "confirm_timeout is negative")
+	}
+	return errors.Join(append(errs, c.Actions.Check(c.doc, "executor"))...)
+}
+
+// checkFiles looks into the files that the section names, for validate.
+func (c *executorConfig) checkFiles() error {
+	if c.Rules == "" {
+		return nil
+	}
+	_, err := gate.LoadRules(c.Rules)
+	return err
+}
+
+// rules loads the rules that the section names.
+func (c *executorConfig) rules() (*gate.Rules, error) {
+	if c.Rules == "" {
+		return gate.DefaultRules(), nil
+	}
+	return gate.LoadRules(c.Rules)
+}
+
+// token reads the token for the server.
+func (c *executorConfig) token() (string, error) {
+	b, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return "", hintf("make one where the server runs: agentrail token new --file TOKENS.yaml --name executor --roles ingest,executor > "+c.TokenFile, "read token of the server: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
