@@ -52,6 +52,9 @@ type Options struct {
 	Cursors Cursors
 	// Survey is what is known about what arrives.
 	Survey Survey
+	// Head returns the offset that the next batch will have. Nil: streams cannot
+	// say how far behind they are.
+	Head func() uint64
 	// OffsetAt returns the offset of the first batch that was received at that
 	// time or later. Nil: streams cannot start at a time.
 	OffsetAt func(ctx context.Context, t time.Time) (uint64, error)
@@ -121,6 +124,7 @@ var (
 	readers  = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 	contents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 	changers = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin}
+	askers   = []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin} // of controls; each verb says more
 )
 
 type api struct {
@@ -181,7 +185,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/traces/{id}", readers, false, a.trace},
 		{"GET " + Prefix + "/alerts", readers, false, a.alerts},
 		{"GET " + Prefix + "/alerts/{id}", readers, false, a.alert},
-		{"POST " + Prefix + "/control", changers, false, a.control},
+		{"POST " + Prefix + "/control", askers, false, a.control},
 		{"GET " + Prefix + "/stream", streamers, false, a.stream},
 		{"GET " + Prefix + "/dlq", readers, false, a.dlq},
 		{"GET " + Prefix + "/dlq/{id}", contents, false, a.deadLetter},
