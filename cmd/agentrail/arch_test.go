@@ -43,6 +43,7 @@ var edges = map[string][]string{
 	"executor/state":                {"internal/durable"},
 	"executor/gateway":              {"executor/gate", "executor/trail", "internal/durable"},
 	"executor/trail":                {"executor/gate", "internal/durable"},
+	"executor/response":             {"executor/state", "executor/trail", "internal/auth", "internal/plug", "internal/problem", "schemas"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
