@@ -46,6 +46,7 @@ var edges = map[string][]string{
 	"executor/state":                {"internal/durable"},
 	"executor/trail":                {"executor/gate", "internal/durable"},
 	"executor/platform":             {"executor", "executor/gate", "executor/state", "executor/trail", "internal/auth", "internal/problem", "internal/rest"},
+	"executor/response":             {"executor/state", "executor/trail", "internal/auth", "internal/plug", "internal/problem", "schemas"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
