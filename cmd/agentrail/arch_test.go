@@ -44,6 +44,7 @@ var edges = map[string][]string{
 	"executor/trail":                {"executor/gate", "internal/durable"},
 	"executor/action":               {"executor/gate", "internal/plug"},
 	"executor/action/actiontest":    {},
+	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
 	"executor/gateway":              {"executor/action", "executor/gate", "executor/trail", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
