@@ -44,7 +44,7 @@ var edges = map[string][]string{
 	"executor/brake":                {"executor/state", "executor/trail", "schemas"},
 	"executor/state":                {"internal/durable"},
 	"executor/trail":                {"executor/gate", "internal/durable"},
-	"executor/platform":             {"executor", "executor/gate", "executor/state", "executor/trail", "internal/auth", "internal/problem", "internal/rest"},
+	"executor/platform":             {"executor", "executor/brake", "executor/gate", "executor/state", "executor/trail", "internal/auth", "internal/problem", "internal/rest"},
 	"executor/response":             {"executor/state", "executor/trail", "internal/auth", "internal/plug", "internal/problem", "schemas"},
 	"executor/action":               {"executor/gate", "internal/plug"},
 	"executor/action/actiontest":    {},

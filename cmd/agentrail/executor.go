@@ -20,10 +20,9 @@ import (
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/brake"
 	"github.com/agentrail/agentrail/executor/platform"
-	"github.com/agentrail/agentrail/executor/run"
+	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
-	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -61,7 +60,7 @@ type executeOptions struct {
 //
 //	spec files ──> state <── platform API <── people, CLI       MCP clients ──> gateway
 //	                 │            │                                                │
-//	   triggers ─────┴──> run.Engine: gates ──verdict──> outbox ──> server's intake (202)
+//	   triggers ─────┴──> engines.Engine: gates ──verdict──> outbox ──> server's intake (202)
 //	   cron, webhook,          │                            ▲
 //	   folder                  └──> actions: MCP, HTTP, model
 //	                                                        │ records
@@ -122,13 +121,13 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 
 	// The brake stops what the engine runs, and the engine writes nothing in
 	// background while the brake hears nothing.
-	var engine *run.Engine
+	var engine *engines.Engine
 	hold := brake.New(brake.Options{
 		Server: c.Server, Token: token, Store: store, Program: program,
 		Stop: func(match func(state.Run) bool, reason string) int { return engine.Stop(match, reason) },
 		Wake: outbox.Wake, Log: log.With("part", "brake"), Reg: reg,
 	})
-	engine = run.New(run.Options{
+	engine = engines.New(engines.Options{
 		Store: store, Actions: actions, Recorder: outbox, Rules: rules.rules, Fresh: hold.Fresh, Moderates: moderates(tokens, c.Tenant),
 		Program: program, ConfirmTimeout: time.Duration(c.ConfirmTimeout), Log: log.With("part", "engine"), Reg: reg,
 	})
@@ -147,19 +146,11 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	stops.push("triggers and controls", in.stop)
 	in.run("brake", hold.Follow)
 	in.run("sweep", every(time.Second, log, engine.Sweep))
-	triggers, err := trigger.New(trigger.Options{
-		Store: store, Start: engine.Start, Missed: c.Missed, Webhooks: c.Webhooks, Log: log.With("part", "triggers"), Reg: reg,
-	})
-	if err != nil {
-		return err
-	}
-	in.run("triggers", triggers.Run)
 	in.run("specs", every(2*time.Second, log, func(ctx context.Context) error {
 		rules.read(ctx)
 		if !specs.changed() {
 			return nil
 		}
-		defer triggers.Changed()
 		return specs.read(ctx)
 	}))
 
@@ -167,7 +158,6 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
-		Webhooks: triggers.Webhooks(), MCP: nil, Changed: triggers.Changed,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

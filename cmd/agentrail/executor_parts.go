@@ -10,22 +10,23 @@ import (
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/platform"
-	"github.com/agentrail/agentrail/executor/run"
+	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
+	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
 // engineAPI is the engine as the platform's API asks it.
-type engineAPI struct{ *run.Engine }
+type engineAPI struct{ *engines.Engine }
 
 // Start implements platform.Engine.
 func (e engineAPI) Start(ctx context.Context, s platform.Start) (state.Run, error) {
-	return e.Engine.Start(ctx, run.Request(s))
+	return e.Engine.Start(ctx, engines.Request(s))
 }
 
 // Call implements platform.Engine: the caller is present.
 func (e engineAPI) Call(ctx context.Context, s platform.Single) (platform.Done, error) {
-	r, v, err := e.Engine.Call(ctx, run.CallRequest{User: s.User, Tool: s.Tool, Arguments: s.Arguments, Mode: gate.Interactive, DryRun: s.DryRun, Initiator: s.Initiator})
+	r, v, err := e.Engine.Call(ctx, engines.CallRequest{User: s.User, Tool: s.Tool, Arguments: s.Arguments, Mode: gate.Interactive, DryRun: s.DryRun, Initiator: trail.InitiatorUser})
 	return platform.Done{
 		ID: r.Call, Run: r.Run.ID, Text: r.Result.Text, Failed: r.Result.IsError, Truncated: r.Result.Truncated, Verdict: v, Confirmation: r.Confirmation,
 	}, err

@@ -292,7 +292,10 @@ func TestExecutor(t *testing.T) {
 	if code != exitFailure || !strings.Contains(errs, "default members may not share or publish") {
 		t.Fatalf("publishing as a member ends with %d: %s", code, errs)
 	}
-	review := h.ok(mo, "agents", "review", "weekly-digest", "--user", dana)
+	code, review, _ := h.cli(mo, "agents", "review", "weekly-digest", "--user", dana)
+	if code != exitFailure || strings.Count(review, "DENIES") != 1 || !strings.Contains(review, "moderator     DENIES") {
+		t.Errorf("a review of what is not published ends with %d:\n%s", code, review)
+	}
 	for _, want := range []string{"files:reports, collection, governed", "file: write by files.write_file, DESTRUCTIVE", "moderators only", "items changed a run 5"} {
 		if !strings.Contains(review, want) {
 			t.Errorf("the review does not show %q:\n%s", want, review)
@@ -302,6 +305,7 @@ func TestExecutor(t *testing.T) {
 	h.ok(mo, "agents", "limit-subscribers", "weekly-digest", "--to", "cohort", "--user", dana)
 	var sub platform.Subscription
 	h.into(&sub, dana, "subscribe", "weekly-digest")
+	h.ok(dana, "subscriptions", "run", sub.ID)
 
 	digest := h.path("files/out/digest.md")
 	h.await("the digest", func() bool {
@@ -309,7 +313,7 @@ func TestExecutor(t *testing.T) {
 		return err == nil && strings.Contains(string(b), "two reports")
 	})
 	first := h.runs("--agent", "weekly-digest", "--status", "success")
-	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "SCHEDULE" || first[0].Subscription != sub.ID {
+	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "API" || first[0].Subscription != sub.ID {
 		t.Fatalf("runs %+v", first)
 	}
 	h.recorded("the run", func(e api.Event) bool { return e.Kind == "workflow_run" && e.Run == first[0].ID && e.Outcome == "ok" })
@@ -329,10 +333,9 @@ func TestExecutor(t *testing.T) {
 	h.await("no run is open", func() bool { return !open(h.runs("--subscription", sub.ID)) })
 	h.write("files/out/digest.md", "")
 	before := len(writes(h.runs("--subscription", sub.ID)))
-	h.await("a denied run", func() bool {
-		all := h.runs("--subscription", sub.ID)
-		return len(all) > 0 && all[0].Status == "denied" && strings.Contains(all[0].Reason, "looks odd") || pausedRuns(h, sub.ID)
-	})
+	if code, out, _ := h.cli(dana, "subscriptions", "run", sub.ID); code != exitFailure || !strings.Contains(out, "denied") || !strings.Contains(out, "looks odd") {
+		t.Errorf("a run of what is paused ends with %d:\n%s", code, out)
+	}
 	if b, _ := os.ReadFile(digest); len(b) > 0 || len(writes(h.runs("--subscription", sub.ID))) != before {
 		t.Errorf("it wrote while it was paused: %q", b)
 	}

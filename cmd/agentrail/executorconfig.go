@@ -12,7 +12,6 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
-	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
@@ -44,8 +43,6 @@ type executorConfig struct {
 	Publishers []auth.Role `yaml:"publishers"`
 	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
 	Missed string `yaml:"missed"`
-	// Webhooks are the secrets of webhooks that start runs, by the name in the spec.
-	Webhooks map[string]trigger.Webhook `yaml:"webhooks"`
 	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
 	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
 

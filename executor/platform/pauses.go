@@ -1,11 +1,11 @@
 package platform
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/agentrail/agentrail/executor/brake"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/rest"
@@ -28,19 +28,10 @@ type Resumed struct {
 	Still *Pause `json:"still_paused,omitempty"`
 }
 
-// verbs that records name a pause and a resume by.
-var pauseVerbs = map[string][2]trail.Verb{
-	state.PauseSubscription: {trail.PauseSubscription, trail.ResumeSubscription},
-	state.PauseAgent:        {trail.PauseAgent, trail.ResumeAgent},
-	state.PauseActor:        {trail.PauseActor, trail.ResumeActor},
-	state.PauseTenant:       {trail.PauseTenant, trail.ResumeTenant},
-}
-
 // pauseSubscription pauses one: its subscriber may, and whoever answers alarms.
 func (p *platform) pauseSubscription(w http.ResponseWriter, r *http.Request) {
-	req, s, ok := p.pausedSubscription(w, r, trail.PauseSubscription)
-	if ok {
-		p.brake(w, r, req, s)
+	if req, _, ok := p.pausedSubscription(w, r, trail.PauseSubscription); ok {
+		p.brake(w, r, req)
 	}
 }
 
@@ -73,8 +64,8 @@ func (p *platform) pausedSubscription(w http.ResponseWriter, r *http.Request, ve
 // pause stops anything: a subscription, an agent, an actor or the whole tenant,
 // which only an admin may.
 func (p *platform) pause(w http.ResponseWriter, r *http.Request) {
-	if req, s, ok := p.anyTarget(w, r); ok {
-		p.brake(w, r, req, s)
+	if req, _, ok := p.anyTarget(w, r); ok {
+		p.brake(w, r, req)
 	}
 }
 
@@ -121,7 +112,7 @@ func (p *platform) anyTarget(w http.ResponseWriter, r *http.Request) (req PauseR
 
 // brake pauses first and puts it on record with it. What runs is stopped before
 // the answer, also if the pause could not be kept on disk.
-func (p *platform) brake(w http.ResponseWriter, r *http.Request, req PauseRequest, s state.Subscription) {
+func (p *platform) brake(w http.ResponseWriter, r *http.Request, req PauseRequest) {
 	pause := state.Pause{Kind: req.Kind, Target: req.Target, Reason: req.Reason, Author: caller(r).Name, At: p.now().UTC()}
 	if !req.reasoned(w) {
 		return
@@ -149,10 +140,8 @@ func (p *platform) brake(w http.ResponseWriter, r *http.Request, req PauseReques
 		rest.Write(w, http.StatusOK, out)
 		return
 	}
-	who := p.who(r)
-	who.Agent, who.Subscription, who.Owner = s.Agent, s.ID, s.Subscriber
-	err := p.o.Store.Pause(r.Context(), pause, who.Act(trail.Act{Verb: pauseVerbs[req.Kind][0], At: pause.At, Reason: req.Reason, Target: req.Target, Until: pause.Until}))
-	out.Stopped = p.o.Engine.Stop(pause.Covers, "paused by "+pause.Author+": "+pause.Reason)
+	var err error
+	out.Stopped, err = p.o.Brake.Pause(r.Context(), req.Kind, req.Target, pause.Until, brake.By{Actor: pause.Author, Reason: req.Reason})
 	if err != nil {
 		p.log.Error("pause is not kept; it holds until a restart", "kind", req.Kind, "target", req.Target, "err", err)
 		p.fail(w, r, "pause, which holds until a restart,", err)
@@ -168,37 +157,29 @@ func (p *platform) release(w http.ResponseWriter, r *http.Request, req PauseRequ
 	if !req.reasoned(w) {
 		return
 	}
+	all, err := p.o.Store.Pauses(r.Context())
+	if err != nil {
+		p.fail(w, r, "pauses", err)
+		return
+	}
 	out := Resumed{Pauses: []Pause{}}
-	if req.DryRun {
-		all, err := p.o.Store.Pauses(r.Context())
-		if err != nil {
-			p.fail(w, r, "pauses", err)
+	for _, held := range all {
+		if held.Kind == req.Kind && (held.Target == req.Target || held.Kind == state.PauseTenant) {
+			out.Pauses = append(out.Pauses, pauseOf(held))
+		}
+	}
+	if len(out.Pauses) == 0 {
+		p.fail(w, r, "pause of "+req.Kind+" "+req.Target, state.ErrNotFound)
+		return
+	}
+	if !req.DryRun {
+		if err := p.o.Brake.Resume(r.Context(), req.Kind, req.Target, brake.By{Actor: caller(r).Name, Reason: req.Reason}); err != nil {
+			p.fail(w, r, "pause of "+req.Kind+" "+req.Target, err)
 			return
 		}
-		for _, held := range all {
-			if held.Kind == req.Kind && (held.Target == req.Target || held.Kind == state.PauseTenant) {
-				out.Pauses = append(out.Pauses, pauseOf(held))
-			}
+		if held, ok := p.o.Store.Paused(r.Context(), s.ID, s.Agent, s.Subscriber); ok {
+			out.Still = new(pauseOf(held))
 		}
-		rest.Write(w, http.StatusOK, out)
-		return
-	}
-	who := p.who(r)
-	who.Agent, who.Subscription, who.Owner = s.Agent, s.ID, s.Subscriber
-	lifted, err := p.o.Store.Resume(r.Context(), req.Kind, req.Target, "", who.Act(trail.Act{Verb: pauseVerbs[req.Kind][1], At: p.now(), Reason: req.Reason, Target: req.Target}))
-	if errors.Is(err, state.ErrNotFound) {
-		p.fail(w, r, "pause of "+req.Kind+" "+req.Target, err)
-		return
-	}
-	if err != nil {
-		p.fail(w, r, "pause", err)
-		return
-	}
-	for _, held := range lifted {
-		out.Pauses = append(out.Pauses, pauseOf(held))
-	}
-	if held, ok := p.o.Store.Paused(r.Context(), s.ID, s.Agent, s.Subscriber); ok {
-		out.Still = new(pauseOf(held))
 	}
 	rest.Write(w, http.StatusOK, out)
 }

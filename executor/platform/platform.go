@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentrail/agentrail/executor/brake"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -37,6 +38,7 @@ type Options struct {
 	Require func(next http.Handler, roles ...auth.Role) http.Handler
 	Store   *state.Store
 	Engine  Engine
+	Brake   Brake
 	Record  trail.Recorder // of reads and refusals
 	Rules   func() *gate.Rules
 	// Tools returns the names of the tools that there are.
@@ -105,6 +107,12 @@ type Done struct {
 	Confirmation *state.Confirmation // that it waits for
 }
 
+// Brake pauses and resumes at once, with a record. brake.Brake is one.
+type Brake interface {
+	Pause(ctx context.Context, kind, target string, until time.Time, by brake.By) (stopped int, err error)
+	Resume(ctx context.Context, kind, target string, by brake.By) error
+}
+
 type platform struct {
 	o       Options
 	log     *slog.Logger
@@ -136,8 +144,8 @@ type route struct {
 
 // New returns the handler of all the executor's paths.
 func New(o Options) (http.Handler, error) {
-	if o.Require == nil || o.Store == nil || o.Engine == nil || o.Record == nil || o.Rules == nil || o.Tools == nil || o.Token == nil || o.Ready == nil {
-		return nil, errors.New("open platform: require, store, engine, record, rules, tools, token and ready are mandatory")
+	if o.Require == nil || o.Store == nil || o.Engine == nil || o.Brake == nil || o.Record == nil || o.Rules == nil || o.Tools == nil || o.Token == nil || o.Ready == nil {
+		return nil, errors.New("open platform: require, store, engine, brake, record, rules, tools, token and ready are mandatory")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

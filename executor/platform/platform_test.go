@@ -23,6 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentrail/agentrail/executor/brake"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/platform"
 	"github.com/agentrail/agentrail/executor/state"
@@ -82,7 +83,7 @@ func newRig(t *testing.T, change func(*platform.Options)) *rig {
 	t.Cleanup(func() { _ = r.store.Close() })
 	r.engine.store = r.store
 	o := platform.Options{
-		Tenant: "acme", Require: tokens.Require, Store: r.store, Engine: r.engine, Record: outbox{r.store}, Rules: func() *gate.Rules { return r.rules },
+		Tenant: "acme", Require: tokens.Require, Store: r.store, Engine: r.engine, Brake: brake.New(brake.Options{Store: r.store, Stop: r.engine.Stop}), Record: outbox{r.store}, Rules: func() *gate.Rules { return r.rules },
 		Tools: func(context.Context) ([]string, error) { return []string{"jira.create_issue"}, nil },
 		Token: func(user, _ string) (gate.Token, string, error) {
 			if user == "viewer" {

@@ -1,7 +1,9 @@
 package platform
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -67,11 +69,28 @@ func (p *platform) start(w http.ResponseWriter, r *http.Request, verb trail.Verb
 		req.Key = caller(r).Name + "/" + key
 	}
 	v, err := p.o.Engine.Start(r.Context(), req)
+	if errors.Is(err, state.ErrDuplicate) {
+		v, err = p.begun(r.Context(), req)
+	}
 	if err != nil {
 		p.fail(w, r, "run of "+req.Agent, err)
 		return
 	}
 	rest.Write(w, http.StatusAccepted, runOf(v))
+}
+
+// begun finds the run that was started with the key before.
+func (p *platform) begun(ctx context.Context, req Start) (state.Run, error) {
+	rows, err := p.o.Store.Runs(ctx, state.RunFilter{Agent: req.Agent, Subscription: req.Subscription, User: req.User, Limit: maxRuns})
+	if err != nil {
+		return state.Run{}, err
+	}
+	for _, v := range rows {
+		if v.Key == req.Key {
+			return v, nil
+		}
+	}
+	return state.Run{}, state.ErrDuplicate
 }
 
 func (p *platform) runs(w http.ResponseWriter, r *http.Request) {
