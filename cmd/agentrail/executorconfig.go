@@ -74,9 +74,9 @@ func (c *executorConfig) check(serverData string) error {
 	if c.TokenFile == "" {
 		fault("token_file", "make one with: agentrail token new --file TOKENS.yaml --name executor --roles ingest,executor > executor.token", "token_file is missing: without a record nothing is written")
 	}
-	for key, text := range map[string]string{"server": c.Server, "traces": c.Traces} {
-		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			fault(key, "write it as http://HOST:PORT", "%s is %q", key, text)
+	for _, f := range [][2]string{{"server", c.Server}, {"traces", c.Traces}} {
+		if u, err := url.Parse(f[1]); f[1] != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			fault(f[0], "write it as http://HOST:PORT", "%s is %q", f[0], f[1])
 		}
 	}
 	if a, b := abs(c.Data), abs(serverData); a == b || strings.HasPrefix(a, b+string(filepath.Separator)) {
