@@ -64,7 +64,8 @@ type executeOptions struct {
 //	   cron, webhook,          │                            ▲
 //	   folder                  └──> actions: MCP, HTTP, model
 //	                                                        │ records
-//	   server's stream ──> brake: pause on disk, then stop ─┘
+//	   server's stream ──> brake: pause on disk, then stop ─┤
+//	              alerts ──> responder: policy, pause, read back
 //
 // The end goes the other way round: first no more requests, triggers and
 // controls, then what runs, then what it was run with, then the records.
@@ -119,13 +120,17 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	}
 	stops.push("actions", actions.Close)
 
-	// The brake stops what the engine runs, and the engine writes nothing in
-	// background while the brake hears nothing.
+	// The brake stops what the engine runs, the responder pauses by it, and the
+	// engine writes nothing in background while the brake hears nothing.
 	var engine *engines.Engine
+	stop := func(match func(state.Run) bool, reason string) int { return engine.Stop(match, reason) }
+	responder, err := newResponder(ctx, c, store, stop, outbox, log.With("part", "response"), reg)
+	if err != nil {
+		return err
+	}
 	hold := brake.New(brake.Options{
-		Server: c.Server, Token: token, Store: store, Program: program,
-		Stop: func(match func(state.Run) bool, reason string) int { return engine.Stop(match, reason) },
-		Wake: outbox.Wake, Log: log.With("part", "brake"), Reg: reg,
+		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert,
+		Log: log.With("part", "brake"), Reg: reg,
 	})
 	engine = engines.New(engines.Options{
 		Store: store, Actions: actions, Recorder: outbox, Rules: rules.rules, Fresh: hold.Fresh, Moderates: moderates(tokens, c.Tenant),
@@ -144,6 +149,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 
 	in := newFollowers(ctx, cancel, nil, nil, log)
 	stops.push("triggers and controls", in.stop)
+	in.run("responses", responder.Run)
 	in.run("brake", hold.Follow)
 	in.run("sweep", every(time.Second, log, engine.Sweep))
 	in.run("specs", every(2*time.Second, log, func(ctx context.Context) error {
@@ -158,6 +164,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
+		Mounted: responseRoutes(responder),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

@@ -7,9 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/platform"
+	"github.com/agentrail/agentrail/executor/response"
 	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -101,4 +104,30 @@ func (c *executorConfig) tracesURL() string {
 		return c.Traces
 	}
 	return c.Traces + "/v1/traces"
+}
+
+// newResponder answers alerts with the policies of the config; the executor
+// itself is the target that is always there.
+func newResponder(ctx context.Context, c *executorConfig, store *state.Store, stop response.Stop, rec trail.Recorder, log *slog.Logger, reg prometheus.Registerer) (*response.Responder, error) {
+	policies, err := c.responses()
+	if err != nil {
+		return nil, err
+	}
+	targets, err := response.OpenTargets(policies, response.Deps{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	targets["executor"] = response.Own(store, stop)
+	return response.New(ctx, response.Options{
+		Policies: policies, Targets: targets, Store: store, Recorder: rec, Resolve: response.Resolver(store), Tenant: c.Tenant, Log: log, Reg: reg,
+	})
+}
+
+// responseRoutes are the responder's operations as the platform's API mounts
+// them.
+func responseRoutes(r *response.Responder) (out []platform.Mounted) {
+	for _, route := range r.Routes() {
+		out = append(out, platform.Mounted{Method: route.Method, Path: "/responses" + route.Path, Roles: route.Roles, Handle: route.Handle})
+	}
+	return out
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
@@ -46,6 +47,11 @@ type executorConfig struct {
 	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
 	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
 
+	// Response says what answers alerts: policies, what is protected, adapters. Default: the shipped policies.
+	Response plug.Section `yaml:"response"`
+	// ResponseFile names a file with the same, of version 1.
+	ResponseFile string `yaml:"response_file"`
+
 	Actions action.Config `yaml:",inline"`
 
 	file string
@@ -54,11 +60,11 @@ type executorConfig struct {
 
 // settle fills the defaults and resolves paths.
 func (c *executorConfig) settle(file string) {
-	c.file = file
+	c.file, c.Response.File = file, file
 	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
-	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.Actions.Credentials} {
+	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
@@ -93,16 +99,32 @@ func (c *executorConfig) check(serverData string) error {
 	if c.ConfirmTimeout < 0 {
 		fault("confirm_timeout", "write such as 5m", "confirm_timeout is negative")
 	}
+	if !c.Response.IsZero() && c.ResponseFile != "" {
+		fault("response_file", "keep one of them", "response and response_file are both set")
+	}
+	if !c.Response.IsZero() {
+		_, err := response.Decode(c.Response)
+		errs = append(errs, err)
+	}
 	return errors.Join(append(errs, c.Actions.Check(c.doc, "executor"))...)
+}
+
+// responses returns what answers alerts.
+func (c *executorConfig) responses() (*response.Config, error) {
+	switch {
+	case c.ResponseFile != "":
+		return response.Load(c.ResponseFile)
+	case !c.Response.IsZero():
+		return response.Decode(c.Response)
+	}
+	return response.Shipped(), nil
 }
 
 // checkFiles looks into the files that the section names, for validate.
 func (c *executorConfig) checkFiles() error {
-	if c.Rules == "" {
-		return nil
-	}
-	_, err := gate.LoadRules(c.Rules)
-	return err
+	_, rules := c.rules()
+	_, responses := c.responses()
+	return errors.Join(rules, responses)
 }
 
 // rules loads the rules that the section names.

@@ -53,6 +53,8 @@ type Options struct {
 	Ready func(ctx context.Context) []string
 	// Webhooks starts content-triggered runs. Nil: 404.
 	Webhooks http.Handler
+	// Mounted are operations of other parts below Prefix, behind the same door.
+	Mounted []Mounted
 	// MCP is the gateway for MCP clients. Nil: 404.
 	MCP http.Handler
 	// Metrics answers GET /metrics. Nil: 404.
@@ -62,6 +64,13 @@ type Options struct {
 	Log     *slog.Logger          // nil: silent
 	Now     func() time.Time      // nil: time.Now
 	Reg     prometheus.Registerer // nil: no metrics
+}
+
+// Mounted is an operation of another part. What it refuses it records itself.
+type Mounted struct {
+	Method, Path string // below Prefix
+	Roles        []auth.Role
+	Handle       http.HandlerFunc
 }
 
 // Engine runs what is asked for. All methods may be called concurrently.
@@ -163,6 +172,9 @@ func New(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	for _, r := range p.routes() {
 		mux.Handle(r.pattern, p.guard(r))
+	}
+	for _, m := range o.Mounted {
+		mux.Handle(m.Method+" "+Prefix+m.Path, p.guard(route{roles: m.Roles, handle: m.Handle}))
 	}
 	if o.Webhooks != nil {
 		mux.Handle("POST "+Prefix+"/webhooks/{name}", o.Webhooks)
