@@ -113,7 +113,7 @@ steps:
       access: write
       destructive: true
       destination: digest
-      scopes: [write_file]
+      scopes: [files.write_file]
       arguments: {content: "{{ steps.collect.text }}"}
   - {name: report, output: {text: "{{ steps.file.text }}"}}
 bounds: {items: 5, concurrency: 1, timeout: 30s, rate: 600, steps: 5}
