@@ -13,6 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // maxArguments of a call, bytes.
@@ -22,7 +23,7 @@ const maxArguments = 1 << 20
 const (
 	codeUnknownTool = "resource_not_found"
 	codeTooLarge    = "arguments_too_large"
-	codeChanged     = "tool_definition_changed"
+	codeChanged     = trail.CodeChanged
 	codeNoRecord    = "record_unavailable"
 	codeDeclined    = "confirmation_declined"
 	codeExpired     = "confirmation_expired"
@@ -149,18 +150,18 @@ func (g *Gateway) make(ctx context.Context, c *call) *mcp.CallToolResult {
 	c.ended = g.o.Now()
 	switch {
 	case err == nil && res.IsError:
-		c.status, c.problem = statusOK, codeFailed
+		c.status, c.problem = trail.StatusOK, codeFailed
 		return res
 	case err == nil:
-		c.status = statusOK
+		c.status = trail.StatusOK
 		return res
 	case errors.Is(err, context.DeadlineExceeded):
-		c.status, c.problem = statusTimeout, codeTimeout
+		c.status, c.problem = trail.StatusTimeout, codeTimeout
 		err = fmt.Errorf("the tool did not answer within %s", time.Duration(g.o.Rules.Bounds.CallTimeout))
 	case errors.Is(err, context.Canceled):
-		c.status, c.problem = statusCancelled, "cancelled"
+		c.status, c.problem = trail.StatusCancelled, "cancelled"
 	default:
-		c.status, c.problem = statusBadGateway, codeFailed
+		c.status, c.problem = trail.StatusBadGateway, codeFailed
 	}
 	return failure("agentrail: " + err.Error())
 }
@@ -170,17 +171,17 @@ func (c *call) deny(o Options, v gate.Verdict) *mcp.CallToolResult {
 	c.problem = v.Code
 	switch v.Code {
 	case codeUnknownTool:
-		c.status = statusNotFound
+		c.status = trail.StatusNotFound
 	case codeDeclined, codeExpired:
-		c.status = statusCancelled
+		c.status = trail.StatusCancelled
 	case codeNoRecord:
-		c.status = statusUnavailable
+		c.status = trail.StatusUnavailable
 	case "rate_limit_exceeded":
-		c.status = statusTooMany
+		c.status = trail.StatusTooMany
 	case codeFailed:
-		c.status = statusBadGateway
+		c.status = trail.StatusBadGateway
 	default:
-		c.status = statusForbidden
+		c.status = trail.StatusForbidden
 	}
 	res := failure("agentrail: " + v.Text() + ". " + howTo(o, c, v))
 	res.Meta = mcp.Meta{"agentrail/verdict": v}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // Options of a gateway. Command, Rules, User and Recorder are mandatory.
@@ -27,7 +28,7 @@ type Options struct {
 	User        string // on whose behalf calls are made
 	Agent       string // name of the agent in the records; default the client's
 	Background  bool   // nobody is present to confirm
-	Recorder    Recorder
+	Recorder    trail.Recorder
 	Definitions *Definitions // known definitions of tools; nil keeps them for this run only
 	Version     string
 	Log         *slog.Logger

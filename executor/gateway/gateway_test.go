@@ -19,6 +19,7 @@ import (
 	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/gateway"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // TestMain is also the wrapped server: the test binary runs itself.
@@ -32,12 +33,12 @@ func TestMain(m *testing.M) {
 // memory is a recorder that keeps what it gets.
 type memory struct {
 	mu      sync.Mutex
-	records []gateway.Record
-	commit  func(gateway.Record) error // nil: taken
+	records []trail.Record
+	commit  func(trail.Record) error // nil: taken
 	full    bool
 }
 
-func (m *memory) Commit(_ context.Context, r gateway.Record) error {
+func (m *memory) Commit(_ context.Context, r trail.Record) error {
 	if m.commit != nil {
 		if err := m.commit(r); err != nil {
 			return err
@@ -52,7 +53,7 @@ func (m *memory) Reserve() bool {
 	return !m.full
 }
 
-func (m *memory) Put(r gateway.Record) error {
+func (m *memory) Put(r trail.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.records = append(m.records, r)
@@ -245,14 +246,14 @@ func TestList(t *testing.T) {
 // TestNoRecordNoAction: a write waits for its verdict to be on record.
 func TestNoRecordNoAction(t *testing.T) {
 	b := start(t, allowNotes, nil)
-	b.recorder.commit = func(gateway.Record) error {
+	b.recorder.commit = func(trail.Record) error {
 		if got := b.made(); got != "" {
 			t.Errorf("before the record the server did: %s", got)
 		}
 		return nil
 	}
 	b.want("write", b.call("write_note", map[string]any{"path": "/srv/notes/a"}), "written")
-	b.recorder.commit = func(gateway.Record) error { return errors.New("no route to journal") }
+	b.recorder.commit = func(trail.Record) error { return errors.New("no route to journal") }
 	b.want("write without record", b.call("write_note", map[string]any{"path": "/srv/notes/b"}), "no route to journal")
 	b.want("read while writes stop", b.call("read_note", nil), "a note")
 	b.recorder.mu.Lock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // tool is one tool of the wrapped server as the gates see it.
@@ -97,7 +98,7 @@ func (g *Gateway) refresh(ctx context.Context) (*catalogue, error) {
 		if t.known != t.digest && g.run.changed(def.Name, t.digest) {
 			g.o.Log.Warn("definition of a tool has changed", "tool", def.Name, "known", t.known, "now", t.digest)
 			if !g.o.Recorder.Reserve() {
-				return nil, errBacklog
+				return nil, trail.ErrBacklog
 			}
 			if err := g.o.Recorder.Put(g.run.definition(g.o, t)); err != nil {
 				return nil, err

@@ -1,4 +1,4 @@
-package gateway_test
+package trail_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/agentrail/agentrail/executor/gateway"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // intake is a server that takes records while it is up.
@@ -62,8 +62,8 @@ func (in *intake) all() string {
 	return strings.Join(in.got, " ")
 }
 
-func record(source, id string) gateway.Record {
-	return gateway.Record{Source: source, ID: id, Body: []byte(`{"id":"` + id + `"}`)}
+func record(source, id string) trail.Record {
+	return trail.Record{Source: source, ID: id, Body: []byte(`{"id":"` + id + `"}`)}
 }
 
 // ended is a context that has ended.
@@ -73,7 +73,7 @@ func ended() context.Context {
 	return ctx
 }
 
-func put(t *testing.T, r gateway.Recorder, recs ...gateway.Record) {
+func put(t *testing.T, r trail.Recorder, recs ...trail.Record) {
 	t.Helper()
 	for _, rec := range recs {
 		if !r.Reserve() {
@@ -87,7 +87,7 @@ func put(t *testing.T, r gateway.Recorder, recs ...gateway.Record) {
 
 func TestHTTPRecorder(t *testing.T) {
 	in := newIntake(t, true)
-	r := gateway.NewHTTP(gateway.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
+	r := trail.NewHTTP(trail.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
 	if err := r.Commit(t.Context(), record("audit", "v1")); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestHTTPRecorder(t *testing.T) {
 // when the server is back, in order and once.
 func TestOutage(t *testing.T) {
 	in := newIntake(t, false)
-	r := gateway.NewHTTP(gateway.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
+	r := trail.NewHTTP(trail.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
 	if err := r.Commit(t.Context(), record("audit", "v1")); err == nil {
 		t.Error("committed while the server is down")
 	}
@@ -131,13 +131,13 @@ func TestOutage(t *testing.T) {
 func TestOutageUntilTheEnd(t *testing.T) {
 	in := newIntake(t, false)
 	spool := filepath.Join(t.TempDir(), "state", "unsent.ndjson")
-	r := gateway.NewHTTP(gateway.HTTPOptions{Server: in.URL, Token: "secret", Spool: spool})
+	r := trail.NewHTTP(trail.HTTPOptions{Server: in.URL, Token: "secret", Spool: spool})
 	put(t, r, record("audit", "a"), record("workflowrun", "b"))
 	<-in.more
 	if err := r.Close(ended()); err == nil || !strings.Contains(err.Error(), spool) {
 		t.Errorf("got %v", err)
 	}
-	for file, want := range map[string]string{spool: "{\"id\":\"a\"}\n", gateway.RunsPath(spool): "{\"id\":\"b\"}\n"} {
+	for file, want := range map[string]string{spool: "{\"id\":\"a\"}\n", trail.RunsPath(spool): "{\"id\":\"b\"}\n"} {
 		if got, err := os.ReadFile(file); err != nil || string(got) != want {
 			t.Errorf("%s holds %q, %v", file, got, err)
 		}
@@ -149,7 +149,7 @@ func TestOutageUntilTheEnd(t *testing.T) {
 func TestRefusedRecord(t *testing.T) {
 	in := newIntake(t, true)
 	spool := filepath.Join(t.TempDir(), "unsent.ndjson")
-	r := gateway.NewHTTP(gateway.HTTPOptions{Server: in.URL, Token: "secret", Spool: spool})
+	r := trail.NewHTTP(trail.HTTPOptions{Server: in.URL, Token: "secret", Spool: spool})
 	put(t, r, record("audit", "unreadable"), record("workflowrun", "b"))
 	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestRefusedRecord(t *testing.T) {
 
 func TestOutboxIsBounded(t *testing.T) {
 	in := newIntake(t, false)
-	r := gateway.NewHTTP(gateway.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
+	r := trail.NewHTTP(trail.HTTPOptions{Server: in.URL, Token: "secret", Spool: filepath.Join(t.TempDir(), "unsent.ndjson")})
 	n := 0
 	for r.Reserve() {
 		if n++; n > 1000 {
@@ -178,7 +178,7 @@ func TestOutboxIsBounded(t *testing.T) {
 
 func TestFileRecorder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "made", "gate.ndjson")
-	r, err := gateway.OpenFile(file)
+	r, err := trail.OpenFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestFileRecorder(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{\"id\":\"a\"}\n{\"id\":"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r, err = gateway.OpenFile(file); err != nil {
+	if r, err = trail.OpenFile(file); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(r.Commit(t.Context(), record("audit", "d")), r.Close(t.Context())); err != nil {
@@ -213,7 +213,7 @@ func TestFileRecorderFull(t *testing.T) {
 	if err := os.Symlink("/dev/full", filepath.Join(dir, "gate.ndjson")); err != nil {
 		t.Fatal(err)
 	}
-	r, err := gateway.OpenFile(filepath.Join(dir, "gate.ndjson"))
+	r, err := trail.OpenFile(filepath.Join(dir, "gate.ndjson"))
 	if err != nil {
 		t.Fatal(err)
 	}
