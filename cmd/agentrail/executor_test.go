@@ -351,7 +351,7 @@ func TestExecutor(t *testing.T) {
 	// another destination: denied, with what to do about it
 	h.agent("diary", h.path("files/private/diary.md"))
 	h.await("the agent is read", func() bool { return strings.Contains(h.ok(mo, "agents", "list"), "diary") })
-	if code, out, _ := h.cli(mo, "agents", "review", "diary", "--user", dana); code != exitFailure || !strings.Contains(out, "destination   DENIES") || !strings.Contains(out, "the role admin may change that in "+h.path("gates.yaml")) {
+	if code, out, _ := h.cli(mo, "agents", "review", "diary", "--user", dana); code != exitFailure || !strings.Contains(out, "destination   DENIES") || !strings.Contains(out, "The role admin may change that in "+h.path("gates.yaml")) {
 		t.Errorf("review of what would be denied ends with %d:\n%s", code, out)
 	}
 	h.ok(mo, "agents", "publish", "diary")
