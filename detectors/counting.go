@@ -15,7 +15,7 @@ func saveCounting(e *Encoder, span, flushed int64, s *scopes) {
 // loadCounting reads it. Counts of another window length are of no use.
 func loadCounting(d *Decoder, span int64, flushed *int64, s *scopes) error {
 	if v := d.Uint(); d.err == nil && v != countingVersion {
-		return errVersion(v)
+		return errVersion(v, countingVersion)
 	}
 	if d.Int() != span {
 		return errWindow

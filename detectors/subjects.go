@@ -118,7 +118,7 @@ func (s *subjects[V, P]) save(e *Encoder) {
 
 func (s *subjects[V, P]) load(d *Decoder) error {
 	if v := d.Uint(); d.err == nil && v != subjectsVersion {
-		return errVersion(v)
+		return errVersion(v, subjectsVersion)
 	}
 	s.scopes.load(d)
 	loadTable(d, s.keys, func(d *Decoder) subjectKey {
