@@ -50,6 +50,14 @@ func (r *rarity) learn(z float64) {
 	r.tail += max(1/float64(r.n)/tailShare, 0.02) * (beyond - r.tail)
 }
 
+func (r *rarity) save(e *Encoder) {
+	e.Float(r.edge)
+	e.Float(r.tail)
+	e.Uint(uint64(r.n))
+}
+
+func (r *rarity) load(d *Decoder) { r.edge, r.tail, r.n = d.Float(), d.Float(), uint32(d.Uint()) }
+
 // telling is the surprise from which on something is told: so large a deviation
 // comes once in ten thousand.
 const (

@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/agentrail/agentrail/internal/plug"
@@ -61,6 +62,7 @@ func openRateBand(c plug.Config, d Deps) (Detector, error) {
 // rate is what is kept per key.
 type rate struct {
 	usual
+	rare    rarity
 	bucket  int64  // running
 	over    int64  // last bucket that lay above the band
 	running uint32 // buckets above the band without a pause
@@ -70,7 +72,7 @@ type rate struct {
 
 func (r *rate) learned() bool     { return r.ready }
 func (r *rate) seen() float64     { return float64(r.n) }
-func (r *rate) inherit(old *rate) { r.usual, r.ready = old.usual, old.ready }
+func (r *rate) inherit(old *rate) { r.usual, r.rare, r.ready = old.usual, old.rare, old.ready }
 
 // Quiet returns how long alerts stay open.
 func (r *rateBand) Quiet() time.Duration { return time.Duration(r.cfg.Quiet) }
@@ -130,12 +132,16 @@ func (r *rateBand) close(x *entry[subjectKey, rate], next int64) {
 	v := &x.val
 	was := v.ready
 	at := (v.bucket+1)*int64(r.cfg.Bucket) - 1
+	v.rare.learn(v.above())
 	v.learn(at, v.limit(float64(r.cfg.Floor)))
 	v.turn(next * int64(r.cfg.Bucket))
 	v.bucket = next
 	v.ready = v.ready || v.seasoned(uint32(r.cfg.Learn))
 	r.keys.settle(x, was)
 }
+
+// above is how many deviations the running bucket lies above the level.
+func (r *rate) above() float64 { return max(r.stray(float64(r.top), r.counted()), 0) }
 
 // tell opens an episode or counts the call into the one that is open.
 func (r *rateBand) tell(ev *schemas.Event, k subjectKey, v *rate, limit float64, raise func(schemas.Alert)) {
@@ -156,6 +162,10 @@ func (r *rateBand) alert(ev *schemas.Event, k subjectKey, v *rate, limit float64
 	a.FirstSeen = unix((v.bucket - 1) * int64(r.cfg.Bucket))
 	a.Count, a.Observed, a.Usual, a.Threshold, a.Window = int64(v.top), float64(v.top), &level, limit, window
 	a.Tags = []string{"attack.atlas.aml.t0084", "owasp.asi02", "owasp.llm10"}
+	if v.rare.of(v.above()) >= telling {
+		a.Confidence = "high"
+		a.Why = append(a.Why, fmt.Sprintf("so far above the level its buckets lie less than once in %.0f", math.Pow(10, telling)))
+	}
 	a.Why = append(a.Why, fmt.Sprintf("the band comes from %d busy buckets of %s on %s: level %.3g, deviation %.3g, highest of the days before %.3g", v.n, short(window), days(int64(v.days)+1), v.level, v.dev, v.past),
 		"two buckets running lie above it; calls that were refused are not counted")
 	return a, fmt.Sprintf("%s calls in %s by %s, the second such bucket running; usual %.3g, band up to %.0f.", r.actions.list[k.part], short(window), who, level, limit)
@@ -215,6 +225,7 @@ func (r *rateBand) Load(d *Decoder) error {
 
 func (r *rate) save(e *Encoder) {
 	r.usual.save(e)
+	r.rare.save(e)
 	e.Int(r.bucket)
 	e.Int(r.over)
 	e.Uint(uint64(r.running))
@@ -223,5 +234,6 @@ func (r *rate) save(e *Encoder) {
 
 func (r *rate) load(d *Decoder) {
 	r.usual.load(d)
+	r.rare.load(d)
 	r.bucket, r.over, r.running, r.ready = d.Int(), d.Int(), uint32(d.Uint()), d.Bool()
 }

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Series scores the values of one series, one after the other, by the same
-// bands, extremes and rarities that detectors judge counts by. It says how
-// unlike the values before a value is; row n depends on rows 1 to n only.
+// Series scores the values of one series, one after the other, by the bands and
+// rarities that detectors judge counts by, on both sides of the level and with
+// the hours of the day. It says how unlike the values before a value is; row n
+// depends on rows 1 to n only.
 //
 // rateband looks at how the mean of the last values strays from what is usual at
 // that hour of the day, at each value against its hour, and at how restless the
@@ -18,7 +19,7 @@ import (
 // that were never so high or so low. both is the higher of the two.
 //
 // A score of 0.5 is where a detector would tell. As there, a deviation that goes
-// on is told once: it scores half as surprising until it is worse than before.
+// on is told once: it scores as less surprising until it is worse than before.
 type Series struct {
 	extreme, band bool
 	weight        float64 // of what strays from the band
