@@ -257,7 +257,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	sessions, newest := tokens.Sessions(), memory{rec}
 	server, err := api.New(api.Options{
 		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), Append: j.Append, Own: decode.Own,
-		Recent: newest.queries(), Record: journalRecord(j),
+		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
@@ -269,7 +269,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	mux.Handle("/", server)
 	pages, err := web.New(web.Options{
-		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, Evicted: newest.evicted, Changed: rec.Changed,
+		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
 		Version: version, Log: log.With("part", "console"),
 	})

@@ -100,7 +100,7 @@ func TestBadParametersAreNamed(t *testing.T) {
 	f("/runs?after=1.00", "write the value of next")
 	f("/runs?action=x", "unknown query parameter")
 	f("/alerts?severity=bad", "known: informational")
-	f("/alerts?state=closed", "known: open, resolved")
+	f("/alerts?state=closed", "known: open, acknowledged, silenced, reopened, resolved, unresolved")
 	f("/stream?from=-1", "now, start or an offset")
 	f("/stream?class=secret", "known: activity")
 	f("/stream?outcome=good", "known: ok, denied")
