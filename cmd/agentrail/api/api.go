@@ -64,6 +64,9 @@ type Options struct {
 	Status func(ctx context.Context) (Status, error)
 	// Ready returns what is not ready, for people; none means ready. Mandatory.
 	Ready func(ctx context.Context) []string
+	// Notes returns what people should know though the server is ready, such as
+	// receivers of alerts that cannot be told. Nil: nothing.
+	Notes func() []string
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
