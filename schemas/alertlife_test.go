@@ -20,7 +20,7 @@ func lifeEvents(t *testing.T, script string) []schemas.LifeEvent {
 	t.Helper()
 	var out []schemas.LifeEvent
 	at := lifeStart
-	for _, line := range strings.SplitSeq(script, ", ") {
+	for line := range strings.SplitSeq(script, ", ") {
 		what, arg, _ := strings.Cut(line, " ")
 		switch what {
 		case "open", "update", "resolve":
