@@ -117,16 +117,16 @@ receivers: [{name: soc, webhook_configs: [{url: '`+p.URL+`'}]}]
 	s.cli("alerts", "reopen", id, "--reason", "asked again, was not")
 	find("open")
 	s.await("it is told again", func() bool { return p.has("firing subscription reopened") })
-	refused := func(want string, args ...string) {
+	refused := func(code int, want string, args ...string) {
 		t.Helper()
 		s.seen.Reset()
-		if s.hand(exitFailure, args...); !strings.Contains(s.seen.String(), want) {
-			t.Errorf("%q: %s", args, s.seen.String())
+		if s.hand(code, args...); !strings.Contains(s.seen.String(), want) {
+			t.Errorf("agentrail %q says %s", args, s.seen.String())
 		}
 	}
-	refused("the alert is open", "alerts", "reopen", id, "--reason", "x")
-	refused("there is no such alert", "alerts", "ack", "a0000", "--reason", "x")
-	refused("ttl of at most", "alerts", "silence", id, "--for", "9999h", "--reason", "x")
+	refused(exitFailure, "the alert is open", "alerts", "reopen", id, "--reason", "x")
+	refused(exitFailure, "there is no such alert", "alerts", "ack", "a0000", "--reason", "x")
+	refused(exitUsage, "at most 720h", "alerts", "silence", id, "--for", "9999h", "--reason", "x")
 	show := s.cli("alerts", "show", id)
 	for _, want := range []string{
 		"reopened since", "op: asked again, was not", "assigned to bo", "opened again 1 times",
