@@ -34,7 +34,7 @@ type Options struct {
 	// its beginning; default 24 h. HoldSome is the bound once at least one
 	// receiver was told; default 15 min.
 	Hold, HoldSome time.Duration
-	MaxAlerts      int // tracked at once; default 20,000
+	MaxAlerts      int // tracked at once; default 10,000, some 50 MB
 
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: silent
@@ -76,7 +76,7 @@ func (o *Options) setDefaults() error {
 		}
 	}
 	if o.MaxAlerts <= 0 {
-		o.MaxAlerts = 20_000
+		o.MaxAlerts = 10_000
 	}
 	if o.Now == nil {
 		o.Now = time.Now

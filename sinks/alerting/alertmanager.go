@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agentrail/agentrail/sinks"
@@ -78,17 +79,25 @@ func (a *Alertmanagers) Run(ctx context.Context) error {
 // Receivers returns how the members do.
 func (a *Alertmanagers) Receivers() []Receiver { return a.ledger.list() }
 
-// Put posts to every member. A member that does not take everything is an error,
-// and gets everything again.
+// Put posts to every member at once. It is an error if none took everything;
+// the others hear of it with the next hand-over of all that goes on.
 func (a *Alertmanagers) Put(ctx context.Context, posts []Posting) error {
-	var errs []error
-	for _, u := range a.urls {
-		err := a.post(ctx, u, posts)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		a.ledger.result(u, err)
-		errs = append(errs, err)
+	errs := make([]error, len(a.urls))
+	var wg sync.WaitGroup
+	for i, u := range a.urls {
+		wg.Go(func() { errs[i] = a.post(ctx, u, posts) })
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	took := false
+	for i, u := range a.urls {
+		a.ledger.result(u, errs[i])
+		took = took || errs[i] == nil
+	}
+	if took {
+		return nil
 	}
 	return errors.Join(errs...)
 }

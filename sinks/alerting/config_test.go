@@ -65,6 +65,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestShippedExample holds the example to what it says.
+func TestShippedExample(t *testing.T) {
+	doc, err := os.ReadFile("../../deploy/alertmanager.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir, "slack.url", "https://hooks.slack.example/x")
+	write(t, dir, "pagerduty.key", "k")
+	path := write(t, dir, "alertmanager.yml", strings.ReplaceAll(string(doc), "/etc/agentrail/", dir+"/"))
+	if err := alerting.Check(path); err != nil {
+		t.Error(err)
+	}
+}
+
 func unwrapped(err error) error {
 	for {
 		u, ok := err.(interface{ Unwrap() error }) //nolint:errorlint // the innermost is asked for
