@@ -21,14 +21,14 @@ import (
 // door is Alertmanager's API behind the middleware, with a token for each of
 // "tenant/role".
 type door struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	tokens map[string]string
 	said   []string // what was put on record
 	fails  bool     // the record cannot be written
 }
 
-func newDoor(t *testing.T, r *rig) *door {
+func newDoor(t testing.TB, r *rig) *door {
 	t.Helper()
 	d := &door{t: t, tokens: map[string]string{}}
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
@@ -204,10 +204,10 @@ func FuzzSilence(f *testing.F) {
 	f.Add([]byte(silenceOf(burst+`,{"name":"tenant","value":".*","isRegex":true,"isEqual":false}`, "")))
 	w := httptest.NewServer(http.NotFoundHandler())
 	f.Cleanup(w.Close)
+	hook := &webhook{Server: w}
+	shared := newDoor(f, newRig(f, f.TempDir(), hook.yaml(), nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		hook := &webhook{Server: w}
-		r := newRig(t, t.TempDir(), hook.yaml(), nil)
-		d := newDoor(t, r)
+		d := &door{t: t, url: shared.url, tokens: shared.tokens}
 		d.do("acme/analyst", "POST", "silences", string(body))
 		_, got := d.do("acme/viewer", "GET", "silences", "")
 		var all []struct{ Matchers []map[string]any }

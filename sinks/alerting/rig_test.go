@@ -92,7 +92,7 @@ receivers: [{name: soc, webhook_configs: [{url: '` + w.URL + `/'}]}]
 
 // rig is a feed and a router that run.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	Feed   *alerting.Feed
 	Router *alerting.Router
@@ -101,7 +101,7 @@ type rig struct {
 	end    func()
 }
 
-func write(t *testing.T, dir, name, text string) string {
+func write(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -111,7 +111,7 @@ func write(t *testing.T, dir, name, text string) string {
 }
 
 // newRig starts a router and a feed in the folder, with the state that is there.
-func newRig(t *testing.T, dir, conf string, change func(*alerting.Options, *alerting.RouterOptions)) *rig {
+func newRig(t testing.TB, dir, conf string, change func(*alerting.Options, *alerting.RouterOptions)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: dir, seq: map[string]int{}}
 	ro := alerting.RouterOptions{File: write(t, dir, "alertmanager.yml", conf), Dir: filepath.Join(dir, "state"), Link: "https://agentrail.example", Noted: func() { r.Feed.Look() }}
