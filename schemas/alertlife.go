@@ -198,7 +198,7 @@ func History(events []LifeEvent, now time.Time) (Life, []LifeStep) {
 				At: e.Alert.DecidedAt, What: string(e.Alert.Transition), Text: e.Alert.Reason, State: l.State, Count: e.Alert.Count, Late: e.Alert.Late,
 			})
 		case e.Control != nil:
-			if l.Allows(e.Control.Verb) != "" {
+			if l = l.At(e.Control.At); l.Allows(e.Control.Verb) != "" {
 				continue
 			}
 			l = l.Control(e.Control)

@@ -96,6 +96,7 @@ func TestLife(t *testing.T) {
 	f("ack", " = ")
 	f("open, reopen", "open = open")
 	f("open, unsilence", "open = open")
+	f("open, silence 1m, wait, unsilence", "open silenced = open")
 	f("open, resolve, ack", "open resolved = resolved")
 	f("open, resolve, silence 1m", "open resolved = resolved")
 	f("open, resolve, note", "open resolved resolved = resolved")

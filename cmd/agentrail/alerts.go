@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,6 +153,9 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("agent", named(a.AgentName, a.Agent))
 	p.line("subscription", a.Subscription)
 	p.line("run", a.Run)
+	for _, trace := range traces(d.Evidence) {
+		p.line("trace", trace)
+	}
 	p.line("started by", a.Initiator)
 	p.line("seen", fmt.Sprintf("%s to %s, %d events", human(a.FirstSeen), human(a.LastSeen), a.Count))
 	p.line("measured", measured(a))
@@ -174,6 +178,17 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("", "")
 	p.line("", "Evidence, oldest first:")
 	return printTable(c.out, terminalWidth(c.out), d.Evidence, eventColumns())
+}
+
+// traces are those that the events belong to, each once.
+func traces(events []api.Event) []string {
+	var out []string
+	for _, e := range events {
+		if e.Trace != "" && !slices.Contains(out, e.Trace) {
+			out = append(out, e.Trace)
+		}
+	}
+	return out
 }
 
 func named(name, id string) string {

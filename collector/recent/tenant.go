@@ -100,7 +100,7 @@ func (t *tenant) put(now schemas.Alert, at place) bool {
 // nothing.
 func (t *tenant) order(c *schemas.Control, at place) {
 	a := t.alerts[c.Target]
-	if a == nil || a.now.Life.Allows(c.Verb) != "" || slices.ContainsFunc(a.controls, func(k control) bool { return k.C.ID == c.ID }) {
+	if a == nil || a.now.Life.At(c.At).Allows(c.Verb) != "" || slices.ContainsFunc(a.controls, func(k control) bool { return k.C.ID == c.ID }) {
 		return
 	}
 	t.unlink(a)

@@ -65,6 +65,17 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 	return view{template: "alert.html", fragments: []string{"alert-head", "alert-time"}, data: p}, nil
 }
 
+// Traces are those that the records belong to, each once.
+func (p alertPage) Traces() []string {
+	var out []string
+	for _, r := range p.Records {
+		if t := r.Event.Trace; t != "" && !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // Acts are the steps that people made.
 func (p alertPage) Acts() []schemas.LifeStep {
 	return slices.DeleteFunc(slices.Clone(p.History), func(s schemas.LifeStep) bool { return s.By == "" })

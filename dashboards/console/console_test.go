@@ -169,6 +169,7 @@ func (r *rig) fill() {
 		e := api.Event{
 			ID: fmt.Sprintf("%032x", i+1), Time: now, Received: now, Class: "activity", Kind: "api_call", Actor: tenant + "-user",
 			Initiator: "schedule", Action: "tool.execute", Outcome: "denied", Digest: schemas.Digest(sha256.Sum256([]byte(raw))).String(), Raw: &raw,
+			Trace: "4bf92f3577b34da6a3ce929d0e0e4736",
 		}
 		r.events[tenant] = []api.Event{e}
 		usual := 2.5
@@ -315,7 +316,7 @@ func TestAlertPage(t *testing.T) {
 	status, body, _ := v.get("/alerts/a0234")
 	for _, want := range []string{
 		"Burst by acme", "45 writes in 5m", "background: started by a schedule", "the arguments", "daily", "hourly", "owasp.asi02", "agentrail alerts show a0234",
-		"SHA-256 of the bytes below", "{&#34;secret&#34;:&#34;acme-content&#34;,&#34;n&#34;:1.0}", "2.5", `class="strip"`, `width="22.22%"`,
+		`<a href="/events?trace=4bf92f3577b34da6a3ce929d0e0e4736&amp;class=all">`, "SHA-256 of the bytes below", "{&#34;secret&#34;:&#34;acme-content&#34;,&#34;n&#34;:1.0}", "2.5", `class="strip"`, `width="22.22%"`,
 	} {
 		if status != 200 || !strings.Contains(body, want) {
 			t.Errorf("%d: the page has no %q", status, want)

@@ -232,7 +232,7 @@ func TestAlertShowsTransitionsAndEvidence(t *testing.T) {
 func TestReadyzNamesWhatIsNotReady(t *testing.T) {
 	r := newRig(t, nil)
 	got := r.do("", "GET", "/readyz", "")
-	if got.status != 200 || !strings.Contains(got.body, "agentrail log cursors rm old") || strings.Contains(got.body, "cursor store") {
+	if got.status != 200 || !strings.Contains(got.body, "agentrail log cursors rm old") || !strings.Contains(got.body, "soc could not be told") || strings.Contains(got.body, "cursor store") {
 		t.Errorf("ready: %d %s", got.status, got.body)
 	}
 	r.ready = []string{"journal: disk is full"}
