@@ -46,6 +46,9 @@ func (cfg *config) checkParts(ctx context.Context) error {
 		faults = append(faults, checkSink(ctx, c, log))
 	}
 	faults = append(faults, cfg.checkAlerting())
+	if cfg.Executor != nil {
+		faults = append(faults, cfg.Executor.checkFiles())
+	}
 	return errors.Join(faults...)
 }
 

@@ -30,6 +30,7 @@ type Feed struct {
 	open   *list.List          // of *tracked, the one heard of last at the back
 	over   *list.List          // those that are resolved: kept for a while, as they may be reopened
 	dirty  map[string]bool     // ids that have changed
+	full   bool                // said that there are too many
 	wake   chan struct{}
 }
 
@@ -46,9 +47,11 @@ type tracked struct {
 
 	Done bool `json:"done,omitempty"` // its end was told; nothing is to be handed over
 
-	at    *list.Element
-	in    *list.List
-	ended time.Time // when its end was handed over, in this run
+	at      *list.Element
+	in      *list.List
+	ended   time.Time // when its end was handed over, in this run
+	changes int       // counted, in this run
+	posted  int       // changes as they were when it was last offered
 }
 
 // maxOver caps the resolved alerts that are kept.
@@ -148,6 +151,7 @@ func (f *Feed) changed(t *tracked, was schemas.AlertState, at time.Time) {
 	case t.resolved() && was != schemas.StateResolved:
 		t.Ended = t.Life.Since
 	}
+	t.changes++
 	f.place(t)
 	f.dirty[t.Alert.ID] = true
 }
@@ -191,7 +195,10 @@ func (f *Feed) evict() {
 	for len(f.alerts) > f.o.MaxAlerts {
 		t := f.open.Front().Value.(*tracked)
 		f.m.evicted.Inc()
-		f.o.Log.Error("too many alerts are open; people may not be told of one", "alert", t.Alert.ID, "most", f.o.MaxAlerts)
+		if !f.full {
+			f.full = true
+			f.o.Log.Error("too many alerts are open; people may not be told of all", "first", t.Alert.ID, "most", f.o.MaxAlerts)
+		}
 		f.drop(t)
 	}
 }
@@ -267,6 +274,7 @@ func (f *Feed) handOver(ctx context.Context, all bool) error {
 			t.Done = true
 			continue
 		}
+		t.posted = t.changes
 		for _, p := range t.Past {
 			was := f.postingOf(t, p.Severity, p.Starts, p.Ends, now)
 			was.past = true
@@ -280,6 +288,7 @@ func (f *Feed) handOver(ctx context.Context, all bool) error {
 			going = append(going, t)
 		}
 	}
+	f.full = f.full && len(f.alerts) >= f.o.MaxAlerts
 	f.count()
 	f.mu.Unlock()
 	if len(posts) == 0 {
@@ -300,12 +309,12 @@ func (f *Feed) handOver(ctx context.Context, all bool) error {
 	f.m.posted.WithLabelValues("ok").Inc()
 	// What has changed in the meantime comes again at once.
 	for _, t := range going {
-		if !f.dirty[t.Alert.ID] {
+		if t.posted == t.changes {
 			t.Past, t.Fired = nil, true
 		}
 	}
 	for _, t := range ended {
-		if !f.dirty[t.Alert.ID] {
+		if t.posted == t.changes {
 			t.Past, t.ended = nil, now
 		}
 	}
