@@ -19,6 +19,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/brake"
+	"github.com/agentrail/agentrail/executor/gateway"
 	"github.com/agentrail/agentrail/executor/platform"
 	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
@@ -170,12 +171,19 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return err
 	}
+	front := gateway.NewHTTP(gateway.HTTPOptions{
+		Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.MCP.Hosts, Origins: c.MCP.Origins, Version: version, Log: log.With("part", "gateway"),
+	})
+	stops.push("gateway", front.Close)
+	paths := http.NewServeMux()
+	paths.Handle("/mcp", tokens.Require(front, auth.RoleMember, auth.RoleCreator, auth.RoleModerator, auth.RoleAdmin))
+	paths.Handle("/", api)
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return hintf("name another address under executor.listen in "+c.file, "listen: %w", err)
 	}
 	hs := &http.Server{
-		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: paths, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
