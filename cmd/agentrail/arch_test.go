@@ -48,6 +48,7 @@ var edges = map[string][]string{
 	"executor/response":             {"executor/state", "executor/trail", "internal/auth", "internal/plug", "internal/problem", "schemas"},
 	"executor/action":               {"executor/gate", "internal/plug"},
 	"executor/action/actiontest":    {},
+	"executor/adversary":            {},
 	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
 	"executor/gateway":              {"executor/action", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/auth", "internal/durable", "internal/problem"},
 	"deploy/sample":                 {"schemas"},
