@@ -162,28 +162,26 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	}))
 
 	ready := &executorReady{fresh: hold.Fresh, store: store, specs: specs}
+	front := gateway.NewHTTP(gateway.HTTPOptions{
+		Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
+	})
+	stops.push("gateway", front.Close)
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
 		Mounted: responseRoutes(responder),
+		MCP:     front,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {
 		return err
 	}
-	front := gateway.NewHTTP(gateway.HTTPOptions{
-		Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.MCP.Hosts, Origins: c.MCP.Origins, Version: version, Log: log.With("part", "gateway"),
-	})
-	stops.push("gateway", front.Close)
-	paths := http.NewServeMux()
-	paths.Handle("/mcp", tokens.Require(front, auth.RoleMember, auth.RoleCreator, auth.RoleModerator, auth.RoleAdmin))
-	paths.Handle("/", api)
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return hintf("name another address under executor.listen in "+c.file, "listen: %w", err)
 	}
 	hs := &http.Server{
-		Handler: paths, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}

@@ -44,11 +44,12 @@ type executorConfig struct {
 	Publishers []auth.Role `yaml:"publishers"`
 	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
 	Missed string `yaml:"missed"`
+	// Hosts are names by which MCP clients reach the executor at /mcp, beside localhost and addresses.
+	Hosts []string `yaml:"hosts"`
+	// Origins are those of web pages that may speak to /mcp. Default: none.
+	Origins []string `yaml:"origins"`
 	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
 	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
-
-	// MCP is the gateway at /mcp, an MCP server with the tools of all servers.
-	MCP mcpConfig `yaml:"mcp"`
 
 	// Response says what answers alerts: policies, what is protected, adapters. Default: the shipped policies.
 	Response plug.Section `yaml:"response"`
@@ -59,15 +60,6 @@ type executorConfig struct {
 
 	file string
 	doc  *plug.Document
-}
-
-// mcpConfig says who may be meant by a request to the gateway, against pages that
-// were led here by a name server.
-type mcpConfig struct {
-	// Hosts are the names by which clients reach the executor, beside localhost and addresses.
-	Hosts []string `yaml:"hosts"`
-	// Origins of pages that may call it: https://console.example.com. Default: none.
-	Origins []string `yaml:"origins"`
 }
 
 // settle fills the defaults and resolves paths.
