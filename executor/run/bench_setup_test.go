@@ -140,6 +140,8 @@ func setUp(t testing.TB, set func(*run.Options)) *bench {
 	return b
 }
 
+func (b *bench) now() time.Time { return time.Now().UTC() }
+
 func (b *bench) openSet() {
 	b.t.Helper()
 	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
