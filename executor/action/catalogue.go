@@ -16,7 +16,7 @@ import (
 
 const (
 	stale       = 10 * time.Second // age at which a list is asked for again before a call
-	listTimeout = 20 * time.Second // of one list, the start of the server not counted
+	listTimeout = 20 * time.Second // of one list
 )
 
 // catalogue is the definitions of a server's tools as one session sees them.

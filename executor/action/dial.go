@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -32,15 +33,7 @@ func forbidden(host string) bool {
 		b := a.As16()
 		a = netip.AddrFrom4([4]byte(b[12:]))
 	}
-	if a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
-		return true
-	}
-	for _, m := range metadata {
-		if a == m {
-			return true
-		}
-	}
-	return false
+	return a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || slices.Contains(metadata, a)
 }
 
 // newTransport calls no forbidden address, whatever a name resolves to, follows
@@ -72,6 +65,12 @@ type limited struct {
 	io.ReadCloser
 	left int
 	over func()
+	done func() // called by Close
+}
+
+func (l *limited) Close() error {
+	defer l.done()
+	return l.ReadCloser.Close()
 }
 
 func (l *limited) Read(p []byte) (int, error) {

@@ -44,9 +44,17 @@ func Code(err error) string {
 		err  error
 		code string
 	}{
-		{ErrUnknown, CodeUnknown}, {ErrNoCredential, CodeNoCredential}, {ErrChanged, CodeChanged}, {ErrArguments, CodeArguments},
-		{ErrTooLarge, CodeTooLarge}, {context.DeadlineExceeded, CodeTimeout}, {context.Canceled, CodeCancelled},
-		{ErrBusy, CodeUnavailable}, {ErrGone, CodeUnavailable}, {ErrNoModel, CodeNoModel}, {errAnswer, CodeModelMisspoke},
+		{ErrUnknown, CodeUnknown},
+		{ErrNoCredential, CodeNoCredential},
+		{ErrChanged, CodeChanged},
+		{ErrArguments, CodeArguments},
+		{ErrTooLarge, CodeTooLarge},
+		{context.DeadlineExceeded, CodeTimeout},
+		{context.Canceled, CodeCancelled},
+		{ErrBusy, CodeUnavailable},
+		{ErrGone, CodeUnavailable},
+		{ErrNoModel, CodeNoModel},
+		{errAnswer, CodeModelMisspoke},
 	} {
 		if errors.Is(err, known.err) {
 			return known.code

@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,13 +65,13 @@ func (p *pool) take(k key, shared bool, open func(*seat) connection) (*seat, err
 		}
 	}
 	for len(p.seats) >= p.most {
-		oldest := -1
-		for i, s := range p.seats {
-			if s.busy == 0 && (oldest < 0 || s.used.Before(p.seats[oldest].used)) {
-				oldest = i
+		var oldest *seat
+		for _, s := range p.seats {
+			if s.busy == 0 && (oldest == nil || s.used.Before(oldest.used)) {
+				oldest = s
 			}
 		}
-		if oldest < 0 {
+		if oldest == nil {
 			return nil, ErrBusy
 		}
 		p.drop(oldest)
@@ -98,14 +99,13 @@ func (p *pool) give(s *seat, broke bool) {
 // sweep drops what is spent or idle, and comes again when the next one may be.
 func (p *pool) sweep() {
 	next := time.Duration(-1)
-	for i := len(p.seats) - 1; i >= 0; i-- {
-		s := p.seats[i]
+	for _, s := range slices.Clone(p.seats) {
 		if s.busy > 0 {
 			continue
 		}
 		left := p.idle - time.Since(s.used)
 		if s.spent || left <= 0 {
-			p.drop(i)
+			p.drop(s)
 		} else if next < 0 || left < next {
 			next = left
 		}
@@ -126,9 +126,8 @@ func (p *pool) sweep() {
 }
 
 // drop closes a seat that nobody uses; that takes time which nobody waits for.
-func (p *pool) drop(i int) {
-	s := p.seats[i]
-	p.seats = append(p.seats[:i], p.seats[i+1:]...)
+func (p *pool) drop(s *seat) {
+	p.seats = slices.DeleteFunc(p.seats, func(o *seat) bool { return o == s })
 	p.m.seats.Set(float64(len(p.seats)))
 	p.closing.Go(s.conn.Close)
 }
@@ -141,7 +140,7 @@ func (p *pool) close() {
 		p.timer.Stop()
 	}
 	for len(p.seats) > 0 {
-		p.drop(len(p.seats) - 1)
+		p.drop(p.seats[0])
 	}
 	p.mu.Unlock()
 	p.closing.Wait()

@@ -19,25 +19,36 @@ type remote struct {
 	log       *slog.Logger
 	transport *http.Transport
 	session   *mcp.ClientSession
-	over      atomic.Bool // an answer was too large
+	over      atomic.Bool   // an answer was too large
+	ended     chan struct{} // closed by Close
 }
 
 func newRemote(d Server, cred credential, most int, version string, log *slog.Logger) *remote {
-	return &remote{d: d, cred: cred, most: most, version: version, log: log, transport: newTransport()}
+	return &remote{d: d, cred: cred, most: most, version: version, log: log, transport: newTransport(), ended: make(chan struct{})}
 }
 
-// RoundTrip adds the credential and caps the answer.
+// RoundTrip adds the credential and caps the answer. No request outlives the
+// session: the SDK waits for the answers to some without an end.
 func (r *remote) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
+	ctx, cancel := context.WithCancel(req.Context())
+	go func() {
+		select {
+		case <-r.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	req = req.Clone(ctx)
 	for name, value := range r.d.Headers {
 		req.Header.Set(name, value)
 	}
 	authorize(req, r.d.Header, r.cred)
 	resp, err := r.transport.RoundTrip(req)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	resp.Body = &limited{ReadCloser: resp.Body, left: r.most, over: func() { r.over.Store(true) }}
+	resp.Body = &limited{done: cancel, ReadCloser: resp.Body, left: r.most, over: func() { r.over.Store(true) }}
 	return resp, nil
 }
 
@@ -95,5 +106,6 @@ func (r *remote) Close() {
 	if r.session != nil {
 		_ = r.session.Close()
 	}
+	close(r.ended)
 	r.transport.CloseIdleConnections()
 }

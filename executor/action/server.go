@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -55,7 +56,7 @@ func (v *server) tools(ctx context.Context) ([]Tool, error) {
 		if err != nil {
 			return nil, err
 		}
-		defs, err := ask(ctx, s)
+		defs, err := v.ask(ctx, s)
 		v.set.pool.give(s, v.broken(ctx, err))
 		return defs, v.lister.hide(err)
 	})
@@ -76,8 +77,15 @@ func (v *server) tools(ctx context.Context) ([]Tool, error) {
 	return out, nil
 }
 
-func ask(ctx context.Context, s *seat) ([]*mcp.Tool, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+// ask lists the tools in a session, within the time of a call; the start of a
+// command has its own.
+func (v *server) ask(ctx context.Context, s *seat) ([]*mcp.Tool, error) {
+	if command, ok := s.conn.(*Stdio); ok {
+		if _, err := command.Start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(listTimeout, time.Duration(v.set.c.Timeout)))
 	defer cancel()
 	defs, err := s.conn.Tools(ctx)
 	if err == nil && slices.ContainsFunc(defs, func(d *mcp.Tool) bool { return d == nil }) {
@@ -93,7 +101,7 @@ func (v *server) call(ctx context.Context, t Tool, user string, cred credential,
 		return Result{}, err
 	}
 	defer func() { v.set.pool.give(s, v.broken(ctx, err)) }()
-	_, digests, err := s.catalogue.look(ctx, func(ctx context.Context) ([]*mcp.Tool, error) { return ask(ctx, s) })
+	_, digests, err := s.catalogue.look(ctx, func(ctx context.Context) ([]*mcp.Tool, error) { return v.ask(ctx, s) })
 	if err != nil {
 		return Result{}, fmt.Errorf("list tools: %w", err)
 	}

@@ -91,6 +91,7 @@ func (s *Stdio) child(ctx context.Context) (*child, error) {
 		select {
 		case <-s.live.gone:
 			s.o.Log.Warn("server has ended", "state", s.live.cmd.ProcessState.String())
+			s.live.stop() // what it started may still run
 			s.live = nil
 		default:
 			return s.live, nil

@@ -137,7 +137,8 @@ func splitURL(text string) (base string, path []string, query string) {
 // fillPath puts values into the path, each escaped and within its segment.
 func fillPath(text string, args map[string]any) (string, error) {
 	base, path, query := splitURL(text)
-	out := base
+	var out strings.Builder
+	out.WriteString(base)
 	for _, segment := range path {
 		if m := parameter.FindStringSubmatch(segment); m != nil {
 			v := textOf(args[m[1]])
@@ -146,12 +147,12 @@ func fillPath(text string, args map[string]any) (string, error) {
 			}
 			segment = url.PathEscape(v)
 		}
-		out += "/" + segment
+		out.WriteString("/" + segment)
 	}
 	if query != "" {
-		out += "?" + query
+		out.WriteString("?" + query)
 	}
-	return out, nil
+	return out.String(), nil
 }
 
 // detour says why a value must not stand in a path, or "". Slashes are escaped;

@@ -213,7 +213,7 @@ func TestS13Bounds(t *testing.T) {
 	b.tools.when("list_notes", func(context.Context, map[string]any) (any, error) { return []string{"1", "2", "3", "4", "5"}, nil })
 	b.passes(sub)
 	b.agent(strings.Replace(specText, "timeout: 1m", "timeout: 50ms", 1))
-	b.tools.when("list_notes", func(ctx context.Context, _ map[string]any) (any, error) { <-ctx.Done(); return "late", ctx.Err() })
+	b.tools.when("list_notes", func(ctx context.Context, _ map[string]any) (any, error) { return b.tools.hang(ctx) })
 	if r := b.background(sub); r.Status != state.TimedOut {
 		t.Errorf("timeout: %+v", r)
 	}

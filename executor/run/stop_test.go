@@ -26,9 +26,8 @@ func TestPauseCancelsTheCallInFlight(t *testing.T) {
 	inFlight, cancelled := make(chan struct{}), make(chan struct{})
 	b.tools.when("write_note", func(ctx context.Context, _ map[string]any) (any, error) {
 		close(inFlight)
-		<-ctx.Done()
-		close(cancelled)
-		return nil, ctx.Err()
+		defer close(cancelled)
+		return b.tools.hang(ctx)
 	})
 	r, err := b.engine.Start(t.Context(), run.Request{Subscription: sub, Mode: gate.Background, Initiator: trail.InitiatorSchedule})
 	if err != nil {
@@ -119,8 +118,7 @@ func TestStopPicksRuns(t *testing.T) {
 	flying.Add(2)
 	b.tools.when("list_notes", func(ctx context.Context, _ map[string]any) (any, error) {
 		flying.Done()
-		<-ctx.Done()
-		return nil, ctx.Err()
+		return b.tools.hang(ctx)
 	})
 	var ids [2]string
 	for i := range ids {
@@ -242,8 +240,7 @@ func TestRetries(t *testing.T) {
 		var n atomic.Int64
 		b.tools.when(tool, func(ctx context.Context, _ map[string]any) (any, error) {
 			if n.Add(1) <= times {
-				<-ctx.Done() // hangs until its time is over
-				return nil, ctx.Err()
+				return b.tools.hang(ctx)
 			}
 			return "at last", nil
 		})
