@@ -15,7 +15,9 @@ import (
 type tools struct {
 	url string
 
-	end   chan struct{} // of the test
+	end    chan struct{} // of the test
+	finish func()
+
 	mu    sync.Mutex
 	on    map[string]func(ctx context.Context, args map[string]any) (any, error)
 	calls []string // TOOL ARGUMENTS of each call that was made
@@ -34,8 +36,9 @@ func newTools(t testing.TB) *tools {
 		server.AddTool(&mcp.Tool{Name: name, Description: name, Annotations: notes, InputSchema: map[string]any{"type": "object"}}, s.handle(name))
 	}
 	h := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil))
+	s.finish = sync.OnceFunc(func() { close(s.end) })
 	t.Cleanup(func() {
-		close(s.end)
+		s.finish()
 		h.CloseClientConnections()
 		h.Close()
 	})
