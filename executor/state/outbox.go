@@ -35,15 +35,11 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]Queued, error) {
 // Sent takes records out that have arrived where they belong.
 func (s *Store) Sent(ctx context.Context, seqs ...int64) error {
 	return s.write(ctx, func(t *tx) error {
-		gone := int64(0)
 		for _, seq := range seqs {
-			n, err := t.exec("DELETE FROM outbox WHERE seq = ?", seq)
-			if err != nil {
+			if err := s.takeOut(t, seq); err != nil {
 				return fmt.Errorf("take record %d out: %w", seq, err)
 			}
-			gone += n
 		}
-		t.after = append(t.after, func() { s.waiting.Add(-gone) })
 		return nil
 	})
 }
@@ -51,25 +47,41 @@ func (s *Store) Sent(ctx context.Context, seqs ...int64) error {
 // OutboxLen is how many records wait; it is answered from memory.
 func (s *Store) OutboxLen() int { return int(s.waiting.Load()) }
 
+// SpansLen is how many of them are spans.
+func (s *Store) SpansLen() int { return int(s.spans.Load()) }
+
+// sourceSpans is the source of records that are spans: who waits for records
+// does not wait for these.
+const sourceSpans = "traces"
+
+// count adds to the numbers of what waits once the transaction is on disk.
+func (s *Store) count(t *tx, source string, n int64) {
+	t.after = append(t.after, func() {
+		s.waiting.Add(n)
+		if source == sourceSpans {
+			s.spans.Add(n)
+		}
+	})
+}
+
 // queue puts records into the outbox in the transaction of what they tell of.
 func (s *Store) queue(t *tx, records []Record) error {
 	for _, r := range records {
 		if _, err := t.exec("INSERT INTO outbox (source, id, body) VALUES (?, ?, ?)", r.Source, r.ID, r.Body); err != nil {
 			return fmt.Errorf("put record %s: %w", r.ID, err)
 		}
-	}
-	if n := int64(len(records)); n > 0 {
-		t.after = append(t.after, func() { s.waiting.Add(n) })
+		s.count(t, r.Source, 1)
 	}
 	return nil
 }
 
 func (s *Store) loadOutbox(ctx context.Context) error {
-	var n int64
-	if err := s.read.QueryRowContext(ctx, "SELECT count(*) FROM outbox").Scan(&n); err != nil {
+	var n, spans int64
+	if err := s.read.QueryRowContext(ctx, "SELECT count(*), count(*) FILTER (WHERE source = ?) FROM outbox", sourceSpans).Scan(&n, &spans); err != nil {
 		return fmt.Errorf("count records: %w", err)
 	}
 	s.waiting.Store(n)
+	s.spans.Store(spans)
 	return nil
 }
 

@@ -63,6 +63,7 @@ type Store struct {
 	braking sync.Mutex // changes of brakes
 	brakes  atomic.Pointer[map[target][]Pause]
 	waiting atomic.Int64 // records in the outbox
+	spans   atomic.Int64 // of these, spans
 }
 
 // Open opens the state in a folder, which is made with permissions 0700 if it

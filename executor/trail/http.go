@@ -1,24 +1,19 @@
 package trail
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 )
 
 const (
-	maxWaiting    = 1000             // records in the outbox, reserved places counted
-	maxBatch      = 100              // records of one request
-	commitTimeout = 10 * time.Second // of the record that a write waits for
-	retryFirst    = 100 * time.Millisecond
-	retryMost     = 5 * time.Second
+	maxWaiting = 1000 // records in memory, reserved places counted
+	maxBatch   = 100  // records of one request
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
 )
 
 // HTTPOptions of an HTTPRecorder; all but Log are mandatory.
@@ -34,7 +29,7 @@ type HTTPOptions struct {
 // memory that holds so many records; at its end what is left is spooled.
 type HTTPRecorder struct {
 	o      HTTPOptions
-	client *http.Client
+	poster *poster
 	done   chan struct{}
 	cancel context.CancelFunc
 
@@ -52,8 +47,7 @@ func NewHTTP(o HTTPOptions) *HTTPRecorder {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &HTTPRecorder{
-		o: o, done: make(chan struct{}), cancel: cancel, wake: make(chan struct{}, 1),
-		client: &http.Client{Timeout: commitTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		o: o, poster: newPoster(o.Server, "", o.Token), done: make(chan struct{}), cancel: cancel, wake: make(chan struct{}, 1),
 	}
 	go r.send(ctx)
 	return r
@@ -61,9 +55,16 @@ func NewHTTP(o HTTPOptions) *HTTPRecorder {
 
 // Commit implements Recorder.
 func (r *HTTPRecorder) Commit(ctx context.Context, rec Record) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	return r.post(ctx, rec.Source, []Record{rec})
+	return commit(ctx, r.poster, rec)
+}
+
+// commit sends one record and returns nil when the server has it on disk.
+func commit(ctx context.Context, p *poster, rec Record) error {
+	refused, err := p.post(ctx, []Record{rec})
+	if err == nil && len(refused) > 0 {
+		err = fmt.Errorf("send record: %w: %s", errRefused, refused[0])
+	}
+	return err
 }
 
 // Reserve implements Recorder.
@@ -110,14 +111,9 @@ func (r *HTTPRecorder) send(ctx context.Context) {
 				return
 			}
 		}
-		err := r.post(ctx, batch[0].Source, batch)
+		refused, err := r.poster.post(ctx, batch)
 		if err == nil || errors.Is(err, errRefused) {
-			if err != nil {
-				r.o.Log.Error("server refused records; they are spooled", "error", err)
-				if err := r.spool(batch); err != nil {
-					r.o.Log.Error("records are lost", "records", len(batch), "error", err)
-				}
-			}
+			r.keepRefused(batch, refused, err)
 			r.drop(len(batch))
 			pause = retryFirst
 			continue
@@ -131,6 +127,26 @@ func (r *HTTPRecorder) send(ctx context.Context) {
 			return
 		}
 		pause = min(2*pause, retryMost)
+	}
+}
+
+// keepRefused spools what the server will never take.
+func (r *HTTPRecorder) keepRefused(batch []Record, refused map[int]string, err error) {
+	if err == nil {
+		var left []Record
+		for i, rec := range batch {
+			if _, ok := refused[i]; ok {
+				left = append(left, rec)
+			}
+		}
+		batch = left
+	}
+	if len(batch) == 0 {
+		return
+	}
+	r.o.Log.Error("server refused records; they are spooled", "records", len(batch), "reasons", refused, "error", err)
+	if err := r.spool(batch); err != nil {
+		r.o.Log.Error("records are lost", "records", len(batch), "error", err)
 	}
 }
 
@@ -154,45 +170,6 @@ func (r *HTTPRecorder) drop(n int) {
 	r.places -= n
 }
 
-// errRefused says that sending the same again will not help.
-var errRefused = errors.New("refused")
-
-// post returns nil when the server has the records on disk.
-func (r *HTTPRecorder) post(ctx context.Context, source string, batch []Record) error {
-	var body bytes.Buffer
-	for _, rec := range batch {
-		body.Write(rec.Body)
-		body.WriteByte('\n')
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.o.Server+"/v1/"+source, &body)
-	if err != nil {
-		return fmt.Errorf("make request: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+r.o.Token)
-	req.Header.Set("Content-Type", "application/x-ndjson")
-	req.Header.Set("Idempotency-Key", batch[0].ID)
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("send record: %w", err)
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	var answer struct {
-		Rejected int    `json:"rejected_total"`
-		Detail   string `json:"detail"`
-	}
-	err = json.Unmarshal(text, &answer)
-	switch {
-	case resp.StatusCode == http.StatusAccepted && err == nil && answer.Rejected == 0:
-		return nil
-	case resp.StatusCode == http.StatusAccepted:
-		return fmt.Errorf("send record: %w: the server took not all of them", errRefused)
-	case resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusRequestEntityTooLarge:
-		return fmt.Errorf("send record: %w: server answered %s: %s", errRefused, resp.Status, answer.Detail)
-	}
-	return fmt.Errorf("send record: server answered %s: %s", resp.Status, answer.Detail)
-}
-
 // Close implements Recorder.
 func (r *HTTPRecorder) Close(ctx context.Context) error {
 	r.mu.Lock()
@@ -206,6 +183,7 @@ func (r *HTTPRecorder) Close(ctx context.Context) error {
 		<-r.done
 	}
 	r.cancel()
+	r.poster.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.waiting) == 0 {
