@@ -49,6 +49,7 @@ var edges = map[string][]string{
 	"executor/action":               {"executor/gate", "internal/plug"},
 	"executor/action/actiontest":    {},
 	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
+	"executor/trigger":              {"executor", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/plug", "internal/problem"},
 	"executor/gateway":              {"executor/action", "executor/gate", "executor/trail", "internal/durable"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/agents":          {},
