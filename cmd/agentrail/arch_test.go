@@ -50,6 +50,7 @@ var edges = map[string][]string{
 	"executor/action/actiontest":    {},
 	"executor/adversary":            {},
 	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
+	"executor/trigger":              {"executor", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/plug", "internal/problem"},
 	"executor/gateway":              {"executor/action", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/auth", "internal/durable", "internal/problem"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/agents":          {},

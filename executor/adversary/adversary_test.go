@@ -14,6 +14,7 @@ import (
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
+	"github.com/agentrail/agentrail/executor/trigger"
 )
 
 // ended is a context that has ended: what is closed with it does not wait.
@@ -424,6 +425,43 @@ func machines() []attempt {
 					w.t.Errorf("%v", err)
 				}
 				return err.Error()
+			},
+		},
+		{
+			name: "clock that jumps over the edge of a schedule and back", want: "runs: [success]", fine: "runs: [success]", record: "runagentsubscription",
+			try: func(w *world, hostile bool) string {
+				w.subscription(dana, "plain")
+				triggers, err := trigger.New(trigger.Options{Store: w.store, Engine: w.engine, Now: w.now})
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				zone, err := time.LoadLocation("Europe/Berlin")
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				edge := time.Now().In(zone).AddDate(0, 0, 7)
+				edge = time.Date(edge.Year(), edge.Month(), edge.Day()+(8-int(edge.Weekday()))%7, 8, 0, 0, 0, zone) // a Monday
+				jumps := []time.Duration{-30 * time.Minute, time.Second, time.Minute}
+				if hostile {
+					jumps = []time.Duration{-30 * time.Minute, time.Second, -20 * time.Minute, time.Minute, -time.Minute, 2 * time.Minute}
+				}
+				var got []string
+				for _, by := range jumps {
+					w.clock.Store(int64(time.Until(edge.Add(by))))
+					triggers.Pass(w.t.Context())
+					runs, err := w.store.Runs(w.t.Context(), state.RunFilter{User: dana})
+					if err != nil {
+						w.t.Fatal(err)
+					}
+					got = nil
+					for _, r := range runs {
+						if r, err = w.engine.Wait(w.t.Context(), r.ID); err != nil {
+							w.t.Fatal(err)
+						}
+						got = append(got, r.Status)
+					}
+				}
+				return fmt.Sprintf("runs: %v", got)
 			},
 		},
 		{
