@@ -82,6 +82,9 @@ func (v *server) tools(ctx context.Context) ([]Tool, error) {
 func (v *server) ask(ctx context.Context, s *seat) ([]*mcp.Tool, error) {
 	if command, ok := s.conn.(*Stdio); ok {
 		if _, err := command.Start(ctx); err != nil {
+			if _, ok := v.d.Env["PATH"]; !ok {
+				err = fmt.Errorf("%w; its environment has no PATH, which it may need: env: {PATH: \"${env:PATH}\"}", err)
+			}
 			return nil, err
 		}
 	}
