@@ -22,12 +22,12 @@ type server struct {
 	set     *Set
 	env     []string
 	lister  credential // of the operator, for lists only
-	listing catalogue
+	listing *catalogue
 	log     *slog.Logger
 }
 
 func newServer(d Server, s *Set) (*server, error) {
-	v := &server{d: d, set: s, log: s.o.Log.With("server", d.Name)}
+	v := &server{d: d, set: s, listing: newCatalogue(), log: s.o.Log.With("server", d.Name)}
 	for name, value := range d.Env {
 		if from, ok := strings.CutPrefix(value, "${env:"); ok {
 			from = strings.TrimSuffix(from, "}")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,9 +97,7 @@ bounds: {call_timeout: %[2]s}
 		w.t.Fatal(err)
 	}
 	env := map[string]string{actiontest.Log: w.calls()}
-	for k, v := range w.env {
-		env[k] = v
-	}
+	maps.Copy(env, w.env)
 	source := func(name, tool string, args map[string]any) action.Source {
 		return action.Source{Source: "notes:" + name, Tool: "evil." + tool, Arguments: args}
 	}
