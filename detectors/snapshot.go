@@ -16,7 +16,7 @@ import (
 // same bytes.
 const (
 	snapshotMagic   = "ADET"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	snapshotHeader  = len(snapshotMagic) + 1 + 8 + 4
 )
 
@@ -37,6 +37,7 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 	e.clocks.save(enc)
 	e.inventory.save(enc)
 	e.origins.save(enc)
+	e.responses.save(enc)
 	e.book.save(enc)
 	for i := range e.lanes {
 		saveLane(enc, &e.lanes[i])
@@ -120,6 +121,7 @@ func (e *Engine) load(d *Decoder) error {
 	e.clocks.load(d)
 	e.inventory.load(d)
 	e.origins.load(d)
+	e.responses.load(d)
 	e.book.load(d)
 	for i := range e.lanes {
 		e.loadLane(d, &e.lanes[i])

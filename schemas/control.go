@@ -38,13 +38,15 @@ type DeadLetter struct {
 
 // Health is what the pipeline says about itself.
 type Health struct {
-	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, source.gap, ...
+	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, source.gap, config.loaded, ...
 	Tenant   string    `json:"tenant,omitempty"`
 	Consumer string    `json:"consumer,omitempty"`
 	Reason   string    `json:"reason"`
 	From     uint64    `json:"from,omitempty"`
 	To       uint64    `json:"to,omitempty"`
 	At       time.Time `json:"at"`
+
+	Parts map[string]string `json:"parts,omitempty"` // of config.loaded: digests of the parts of the configuration
 }
 
 // Head is a signed statement of what the journal held at a moment. Digest is
