@@ -13,7 +13,9 @@ var brakes = map[string]bool{"subscription": true, "agent": true, "actor": true,
 // pausedKey names what is paused.
 type pausedKey struct{ tenant, kind, id string }
 
-func (k pausedKey) hash() uint64 { return hashString(hashString(hashString(0, k.tenant), k.kind), k.id) }
+func (k pausedKey) hash() uint64 {
+	return hashString(hashString(hashString(0, k.tenant), k.kind), k.id)
+}
 
 // pauser says who paused something, and because of what.
 type pauser struct {
