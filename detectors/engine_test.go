@@ -60,7 +60,7 @@ func journalOf(rt *rapid.T, s *story) {
 				}
 			}
 		}
-		switch pick("what", 8) {
+		switch pick("what", 11) {
 		case 0, 1:
 			s.calls(at, 80, time.Second, from(nil))
 		case 2:
@@ -78,6 +78,20 @@ func journalOf(rt *rapid.T, s *story) {
 		case 7:
 			s.tick(now)
 			continue
+		case 8:
+			s.health(now, schemas.Health{
+				Kind: []string{"config.loaded", "sink.auth", "sink.recovered", "journal.gap"}[pick("health", 4)], Consumer: "soc", Reason: "r",
+				Parts: map[string]string{"sinks": actor},
+			})
+			continue
+		case 9:
+			s.event(at, []string{"agent.publish", "agent.unpublish", "subscription.pause", "subscription.resume", "actor.resume"}[pick("change", 5)], from(func(ev *schemas.Event) {
+				ev.Subscription, ev.Target = "s1", actor
+			}))
+		case 10:
+			s.event(at, "response.requested", by("agentrail-response", "s1", responseRaw))
+			s.event(at, "subscription.pause", by("agentrail-response", "s1", `{"jsonPayload":{"request":{"responseId":"resp_1"}}}`))
+			s.event(at, "tool.execute", from(gated(fmt.Sprint("c", s.n))))
 		}
 		var flags schemas.BatchFlags
 		if pick("backfill", 6) == 0 {
@@ -403,7 +417,7 @@ func TestConfigFaults(t *testing.T) {
 			t.Errorf("%s %s: error %v, want %q", kind, fields, err, want)
 		}
 	}
-	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, rateband, shape, subscription")
+	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, gatecheck, joined, rateband, shape, silence, subscription, tampering")
 	f("burst", "{window: 1s}", "window: must be between")
 	f("burst", "{learn: 0}", "learn: must be at least 1")
 	f("burst", "{zone: Mars/Olympus}", "not a time zone")
