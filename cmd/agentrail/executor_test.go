@@ -321,7 +321,6 @@ func TestExecutor(t *testing.T) {
 	h.ok(mo, "agents", "limit-subscribers", "weekly-digest", "--to", "cohort", "--user", dana)
 	var sub platform.Subscription
 	h.into(&sub, dana, "subscribe", "weekly-digest")
-	h.ok(dana, "subscriptions", "run", sub.ID)
 
 	digest := h.path("files/out/digest.md")
 	h.await("the digest", func() bool {
@@ -329,7 +328,7 @@ func TestExecutor(t *testing.T) {
 		return err == nil && strings.Contains(string(b), "two reports")
 	})
 	first := h.runs("--agent", "weekly-digest", "--status", "success")
-	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "API" || first[0].Subscription != sub.ID {
+	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "SCHEDULE" || first[0].Subscription != sub.ID {
 		t.Fatalf("runs %+v", first)
 	}
 	h.recorded("the run", func(e api.Event) bool { return e.Kind == "workflow_run" && e.Run == first[0].ID && e.Outcome == "ok" })

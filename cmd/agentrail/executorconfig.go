@@ -13,6 +13,7 @@ import (
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/response"
+	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
@@ -42,7 +43,7 @@ type executorConfig struct {
 	Rules string `yaml:"rules"`
 	// Publishers are the roles that may share and publish agents. Default: moderator and admin.
 	Publishers []auth.Role `yaml:"publishers"`
-	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
+	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for the last, if it is less than an hour late) or skip.
 	Missed string `yaml:"missed"`
 	// Hosts are names by which MCP clients reach the executor at /mcp, beside localhost and addresses.
 	Hosts []string `yaml:"hosts"`
@@ -56,7 +57,8 @@ type executorConfig struct {
 	// ResponseFile names a file with the same, of version 1.
 	ResponseFile string `yaml:"response_file"`
 
-	Actions action.Config `yaml:",inline"`
+	Triggers trigger.Config `yaml:",inline"`
+	Actions  action.Config  `yaml:",inline"`
 
 	file string
 	doc  *plug.Document
