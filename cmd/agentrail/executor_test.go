@@ -327,8 +327,9 @@ func TestExecutor(t *testing.T) {
 		b, err := os.ReadFile(digest)
 		return err == nil && strings.Contains(string(b), "two reports")
 	})
-	first := h.runs("--agent", "weekly-digest", "--status", "success")
-	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "SCHEDULE" || first[0].Subscription != sub.ID {
+	var first []platform.Run
+	h.await("a run that has ended", func() bool { first = h.runs("--agent", "weekly-digest", "--status", "success"); return len(first) > 0 })
+	if first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "SCHEDULE" || first[0].Subscription != sub.ID {
 		t.Fatalf("runs %+v", first)
 	}
 	h.recorded("the run", func(e api.Event) bool { return e.Kind == "workflow_run" && e.Run == first[0].ID && e.Outcome == "ok" })

@@ -70,7 +70,17 @@ func (c *executorConfig) settle(file string) {
 	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
-	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials} {
+	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
+	for i := range c.Triggers.Webhooks {
+		paths = append(paths, &c.Triggers.Webhooks[i].SecretFile, &c.Triggers.Webhooks[i].TokenFile)
+	}
+	for i := range c.Actions.Servers {
+		paths = append(paths, &c.Actions.Servers[i].ListTokenFile)
+	}
+	if m := c.Actions.Model; m != nil {
+		paths = append(paths, &m.KeyFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
