@@ -13,6 +13,7 @@ import (
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/response"
+	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
@@ -42,8 +43,12 @@ type executorConfig struct {
 	Rules string `yaml:"rules"`
 	// Publishers are the roles that may share and publish agents. Default: moderator and admin.
 	Publishers []auth.Role `yaml:"publishers"`
-	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
+	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for the last, if it is less than an hour late) or skip.
 	Missed string `yaml:"missed"`
+	// Hosts are names by which MCP clients reach the executor at /mcp, beside localhost and addresses.
+	Hosts []string `yaml:"hosts"`
+	// Origins are those of web pages that may speak to /mcp. Default: none.
+	Origins []string `yaml:"origins"`
 	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
 	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
 
@@ -52,7 +57,8 @@ type executorConfig struct {
 	// ResponseFile names a file with the same, of version 1.
 	ResponseFile string `yaml:"response_file"`
 
-	Actions action.Config `yaml:",inline"`
+	Triggers trigger.Config `yaml:",inline"`
+	Actions  action.Config  `yaml:",inline"`
 
 	file string
 	doc  *plug.Document
@@ -64,7 +70,17 @@ func (c *executorConfig) settle(file string) {
 	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
-	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials} {
+	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
+	for i := range c.Triggers.Webhooks {
+		paths = append(paths, &c.Triggers.Webhooks[i].SecretFile, &c.Triggers.Webhooks[i].TokenFile)
+	}
+	for i := range c.Actions.Servers {
+		paths = append(paths, &c.Actions.Servers[i].ListTokenFile)
+	}
+	if m := c.Actions.Model; m != nil {
+		paths = append(paths, &m.KeyFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
