@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/run"
-	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 )
 
@@ -58,28 +56,6 @@ func BenchmarkCall(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/(processor(b)-began), "calls/CPU-s")
-}
-
-// BenchmarkIdleSubscriptions reports the memory of an executor with a thousand
-// subscriptions that wait.
-func BenchmarkIdleSubscriptions(b *testing.B) {
-	s := setUp(b, nil)
-	s.agent(specText)
-	for range 1000 {
-		if _, err := s.store.CreateSubscription(b.Context(), state.Subscription{Agent: "digest", Subscriber: dana, Trigger: []byte(`{"cron":"0 9 * * 2","zone":"Europe/Berlin"}`)}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for b.Loop() {
-		if list, err := s.store.Subscriptions(b.Context(), state.SubscriptionFilter{}); err != nil || len(list) != 1000 {
-			b.Fatal(len(list), err)
-		}
-	}
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	b.ReportMetric(float64(m.HeapAlloc)/1e6, "heap-MB")
-	b.ReportMetric(float64(m.Sys)/1e6, "process-MB")
 }
 
 // processor is the time that this process has used, in seconds.
