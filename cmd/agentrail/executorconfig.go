@@ -32,7 +32,7 @@ type executorConfig struct {
 	Tokens string `yaml:"tokens"`
 	// Server is the address of the Agentrail server that takes its records and tells it what to pause. Default: http://127.0.0.1:7680.
 	Server string `yaml:"server"`
-	// TokenFile holds a token of that server with the roles ingest and executor. Mandatory.
+	// TokenFile holds a token of that server with the roles ingest and executor. Default: executor.token.
 	TokenFile string `yaml:"token_file"`
 	// Traces is the address to which spans go by OTLP over HTTP, such as http://127.0.0.1:4318 of a source otlp. Default: none.
 	Traces string `yaml:"traces"`
@@ -70,6 +70,7 @@ func (c *executorConfig) settle(file string) {
 	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
+	c.TokenFile = cmp.Or(c.TokenFile, "executor.token")
 	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
 	for i := range c.Triggers.Webhooks {
 		paths = append(paths, &c.Triggers.Webhooks[i].SecretFile, &c.Triggers.Webhooks[i].TokenFile)
@@ -92,9 +93,6 @@ func (c *executorConfig) check(serverData string) error {
 	var errs []error
 	fault := func(key, hint, format string, args ...any) {
 		errs = append(errs, c.doc.Fault(hint, fmt.Sprintf("executor: "+format, args...), "executor", key))
-	}
-	if c.TokenFile == "" {
-		fault("token_file", "make one with: agentrail token new --file TOKENS.yaml --name executor --roles ingest,executor > executor.token", "token_file is missing: without a record nothing is written")
 	}
 	for _, f := range [][2]string{{"server", c.Server}, {"traces", c.Traces}} {
 		if u, err := url.Parse(f[1]); f[1] != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {

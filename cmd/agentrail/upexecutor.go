@@ -108,7 +108,7 @@ func (u *up) prepareExecutor(cfg *config) error {
 			return fmt.Errorf("make token of %s: %w", p.who.Name, err)
 		}
 	}
-	if err := u.prepareTraces(cfg); err != nil {
+	if err := errors.Join(u.prepareTraces(cfg), u.prepareTempo(cfg)); err != nil {
 		return err
 	}
 	for i, s := range c.Actions.Servers {
@@ -143,6 +143,12 @@ func (u *up) prepareTraces(cfg *config) error {
 		return err
 	}
 	cfg.Sources = append(cfg.Sources, source)
+	cfg.Executor.Traces = "http://" + addr
+	return nil
+}
+
+// prepareTempo sends traces to the Tempo that was named, and asks it for them.
+func (u *up) prepareTempo(cfg *config) error {
 	if u.tempoPush != "" && !slices.ContainsFunc(cfg.Sinks, func(s plug.Config) bool { return s.Kind == "tempo" }) {
 		sink, err := plug.NewConfig("tempo", "tempo", "{from: start, url: "+strconv.Quote(u.tempoPush)+"}")
 		if err != nil {
@@ -153,7 +159,6 @@ func (u *up) prepareTraces(cfg *config) error {
 	if u.tempo != "" {
 		cfg.Tempo.URL = u.tempo
 	}
-	cfg.Executor.Traces = "http://" + addr
 	return nil
 }
 
