@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -68,7 +69,7 @@ func (e *Engine) askAndWait(j *job, c *call, v gate.Verdict) (bool, gate.Verdict
 	case <-answered:
 	case <-late.C:
 	case <-j.ctx.Done():
-		v.Code, v.Confirm, v.Reason = "cancelled", false, context.Cause(j.ctx).Error()
+		v.Code, v.Confirm, v.Reason = action.CodeCancelled, false, context.Cause(j.ctx).Error()
 		return false, v
 	}
 	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {

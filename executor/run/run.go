@@ -229,14 +229,35 @@ func (e *Engine) Close(ctx context.Context) error {
 // work runs the steps of a run that was begun.
 func (e *Engine) work(j *job) {
 	defer e.leave(j)
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
+	if err := e.slot(j); err != nil {
+		j.fail(err)
+	} else {
 		e.steps(j)
-	case <-j.ctx.Done():
-		j.fail(context.Cause(j.ctx))
+		<-e.slots
 	}
 	e.finish(j)
+}
+
+// slot waits until fewer runs go on than may.
+func (e *Engine) slot(j *job) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Pending); err != nil {
+		return err
+	}
+	select {
+	case e.slots <- struct{}{}:
+	case <-j.ctx.Done():
+		return context.Cause(j.ctx)
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {
+		<-e.slots
+		return err
+	}
+	return nil
 }
 
 // endPlaces are the places of a run's last records: its end, and its spans.
