@@ -176,10 +176,13 @@ func (e *Engine) Answer(ctx context.Context, id, by string, approve bool) (state
 	return q, err
 }
 
-// Sweep does what time brings: questions expire, pauses lapse, each on record.
-// It is called every few seconds.
+// Sweep does what time brings: questions expire and pauses lapse, each on record,
+// and old runs are forgotten. It is called every few seconds.
 func (e *Engine) Sweep(ctx context.Context) error {
 	e.expire(ctx)
+	if err := e.forget(ctx); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
 	over, err := e.o.Store.Lapse(ctx)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -189,6 +192,25 @@ func (e *Engine) Sweep(ctx context.Context) error {
 		errs = append(errs, e.put(e.lapsed(p)))
 	}
 	return errors.Join(errs...)
+}
+
+// forget removes old runs from the state, once an hour.
+func (e *Engine) forget(ctx context.Context) error {
+	now := e.o.Now()
+	e.mu.Lock()
+	due := now.Sub(e.forgot).Abs() >= time.Hour
+	if due {
+		e.forgot = now
+	}
+	e.mu.Unlock()
+	if !due {
+		return nil
+	}
+	n, err := e.o.Store.Forget(ctx, now.Add(-e.o.History))
+	if n > 0 {
+		e.o.Log.Info("old runs are forgotten", "runs", n)
+	}
+	return err
 }
 
 func (e *Engine) lapsed(p state.Pause) trail.Record {

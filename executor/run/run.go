@@ -54,6 +54,8 @@ type Options struct {
 	ConfirmTimeout time.Duration
 	// Runs at once; more wait. Default 64.
 	Runs int
+	// History is how long runs are kept after their end. Default 180 days; the records at the server are another matter.
+	History time.Duration
 	Log  *slog.Logger
 	Reg  prometheus.Registerer
 	Now  func() time.Time
@@ -75,6 +77,7 @@ type Engine struct {
 	changed  sync.Map // definitions that were told: tool -> digest
 
 	mu     sync.Mutex
+	forgot time.Time // when old runs were forgotten last
 	closed bool
 	flying map[string]*flight // by run
 	runs   sync.WaitGroup
@@ -123,6 +126,9 @@ func New(o Options) *Engine {
 	}
 	if o.Runs == 0 {
 		o.Runs = 64
+	}
+	if o.History == 0 {
+		o.History = 180 * 24 * time.Hour
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
