@@ -56,9 +56,9 @@ type Options struct {
 	Runs int
 	// History is how long runs are kept after their end. Default 180 days; the records at the server are another matter.
 	History time.Duration
-	Log  *slog.Logger
-	Reg  prometheus.Registerer
-	Now  func() time.Time
+	Log     *slog.Logger
+	Reg     prometheus.Registerer
+	Now     func() time.Time
 }
 
 // Engine runs agents. All methods may be called concurrently.

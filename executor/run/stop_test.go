@@ -301,3 +301,20 @@ func TestOldRunsAreForgotten(t *testing.T) {
 		t.Errorf("%+v %v", list, err)
 	}
 }
+
+// TestCallerThatGoesCancelsItsCall and that is on record.
+func TestCallerThatGoesCancelsItsCall(t *testing.T) {
+	b := setUp(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.tools.when("read_note", func(tool context.Context, _ map[string]any) (any, error) {
+		cancel()
+		return b.tools.hang(tool)
+	})
+	res, v, err := b.engine.Call(ctx, run.CallRequest{User: dana, Tool: "notes.read_note", Mode: gate.Interactive})
+	if err != nil || !v.Allow || !res.Result.IsError || res.Run.Status != state.Cancelled || res.Run.Reason != "the caller has gone" {
+		t.Errorf("%+v %+v %v", res, v, err)
+	}
+	if records := b.records(); !slices.Contains(records, "executeactiontool notes.read_note 499 cancelled") || records[len(records)-1] != "run CANCELLED cancelled" {
+		t.Errorf("records: %q", records)
+	}
+}
