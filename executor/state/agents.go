@@ -19,6 +19,7 @@ const (
 // moderator published of it.
 type Agent struct {
 	Name    string
+	File    string // that holds the spec
 	Version string
 	Digest  string // of the spec's text
 	Spec    string // the text
@@ -50,24 +51,24 @@ func (a Agent) MaySubscribe(user string, moderates bool) bool {
 	return moderates
 }
 
-const agentColumns = "name, version, digest, spec, owner, seen_at, published, published_digest, published_spec, published_by, published_at, changes, audience, cohort"
+const agentColumns = "name, file, version, digest, spec, owner, seen_at, published, published_digest, published_spec, published_by, published_at, changes, audience, cohort"
 
 func scanAgent(r scanner) (a Agent, err error) {
 	var cohort string
-	if err := r.Scan(&a.Name, &a.Version, &a.Digest, &a.Spec, &a.Owner, stamp{&a.SeenAt}, &a.Published, &a.PublishedDigest, &a.PublishedSpec,
+	if err := r.Scan(&a.Name, &a.File, &a.Version, &a.Digest, &a.Spec, &a.Owner, stamp{&a.SeenAt}, &a.Published, &a.PublishedDigest, &a.PublishedSpec,
 		&a.PublishedBy, stamp{&a.PublishedAt}, &a.Changes, &a.Audience, &cohort); err != nil {
 		return a, err
 	}
 	return a, json.Unmarshal([]byte(cohort), &a.Cohort)
 }
 
-// PutAgent keeps what the file of an agent says: Name, Version, Digest, Spec and
-// Owner. What is published does not change.
+// PutAgent keeps what the file of an agent says: Name, File, Version, Digest, Spec
+// and Owner. What is published does not change.
 func (s *Store) PutAgent(ctx context.Context, a Agent, records ...Record) error {
 	return s.change(ctx, records, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO agents (name, version, digest, spec, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (name) DO UPDATE SET version = excluded.version, digest = excluded.digest, spec = excluded.spec, owner = excluded.owner, seen_at = excluded.seen_at`,
-			a.Name, a.Version, a.Digest, a.Spec, a.Owner, nano(s.now()))
+		_, err := t.exec(`INSERT INTO agents (name, file, version, digest, spec, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET file = excluded.file, version = excluded.version, digest = excluded.digest, spec = excluded.spec, owner = excluded.owner, seen_at = excluded.seen_at`,
+			a.Name, a.File, a.Version, a.Digest, a.Spec, a.Owner, nano(s.now()))
 		if err != nil {
 			return fmt.Errorf("keep agent %s: %w", a.Name, err)
 		}

@@ -24,6 +24,7 @@ const (
 	TimedOut    = "timeout"
 	Missed      = "missed"      // its time passed without it
 	Interrupted = "interrupted" // the executor ended before it
+	Shown       = "shown"       // of a call: it was decided on, not made
 )
 
 // Run is one run.
@@ -64,12 +65,12 @@ func scanRun(r scanner) (v Run, err error) {
 // BeginRun keeps a run. If it is of a subscription of which atMost runs are open
 // the error is ErrBusy; if one with its key was there before, ErrDuplicate. Of
 // two that begin at once one gets the last place. A run that has ended already,
-// such as one that was missed, takes no place.
+// such as one that was missed, takes no place, and neither does a single call.
 func (s *Store) BeginRun(ctx context.Context, r Run, atMost int, records ...Record) error {
 	return s.change(ctx, records, func(t *tx) error {
-		if r.Subscription != "" && r.Ended.IsZero() {
+		if r.Kind == KindAgent && r.Subscription != "" && r.Ended.IsZero() {
 			var open int
-			if err := t.row("SELECT count(*) FROM runs WHERE subscription = ? AND ended = 0", r.Subscription).Scan(&open); err != nil {
+			if err := t.row("SELECT count(*) FROM runs WHERE subscription = ? AND kind = 'agent' AND ended = 0", r.Subscription).Scan(&open); err != nil {
 				return fmt.Errorf("count runs: %w", explain(err))
 			}
 			if open >= max(1, atMost) {
@@ -109,12 +110,19 @@ func (s *Store) SetRun(ctx context.Context, id, status string) error {
 	})
 }
 
-// EndRun ends an open run: Status, Reason, Output and Ended are kept. Of two
-// that end it the first one counts; the other gets ErrNotFound.
+// EndRun ends an open run: Status, Reason, Output and Ended are kept. Calls of it
+// that have not ended are interrupted. Of two that end it the first one counts;
+// the other gets ErrNotFound.
 func (s *Store) EndRun(ctx context.Context, r Run, records ...Record) error {
 	return s.change(ctx, records, func(t *tx) error {
-		return t.must("open run "+r.ID, "UPDATE runs SET status = ?, reason = ?, output = ?, ended = ? WHERE id = ? AND ended = 0",
-			r.Status, r.Reason, r.Output, nano(r.Ended), r.ID)
+		if err := t.must("open run "+r.ID, "UPDATE runs SET status = ?, reason = ?, output = ?, ended = ? WHERE id = ? AND ended = 0",
+			r.Status, r.Reason, r.Output, nano(r.Ended), r.ID); err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE calls SET status = ?, ended = ? WHERE run = ? AND ended = 0", Interrupted, nano(r.Ended), r.ID); err != nil {
+			return fmt.Errorf("end calls of run %s: %w", r.ID, err)
+		}
+		return nil
 	})
 }
 
@@ -135,27 +143,25 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 }
 
 // Interrupted ends the runs that the executor left open when it ended, and
-// returns them. It is called once, before a run begins. Single calls that wait
-// for a confirmation go on waiting.
-func (s *Store) Interrupted(ctx context.Context) ([]Run, error) {
+// returns them. Each is handed to told before it is ended, so that one of which
+// told errs is told again. It is called once, before a run begins. Single calls
+// that wait for a confirmation go on waiting.
+func (s *Store) Interrupted(ctx context.Context, told func(Run) error) ([]Run, error) {
 	left, err := rows(ctx, s.read, scanRun, "SELECT "+runColumns+" FROM runs WHERE ended = 0 AND NOT (kind = 'call' AND status = 'waiting') ORDER BY started")
-	if err != nil || len(left) == 0 {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
 	}
-	now := s.now().UTC()
-	err = s.write(ctx, func(t *tx) error {
-		for i := range left {
-			left[i].Status, left[i].Reason, left[i].Ended = Interrupted, "the executor ended while it ran", now
-			if err := t.must("open run "+left[i].ID, "UPDATE runs SET status = ?, reason = ?, ended = ? WHERE id = ? AND ended = 0", Interrupted, left[i].Reason, nano(now), left[i].ID); err != nil {
-				return err
-			}
-			if _, err := t.exec("UPDATE calls SET status = ?, ended = ? WHERE run = ? AND ended = 0", Interrupted, nano(now), left[i].ID); err != nil {
-				return fmt.Errorf("end calls of run %s: %w", left[i].ID, err)
-			}
+	for i := range left {
+		r := &left[i]
+		r.Status, r.Reason, r.Ended = Interrupted, "the executor ended while it ran", s.now().UTC()
+		if err := told(*r); err != nil {
+			return nil, fmt.Errorf("tell of run %s: %w", r.ID, err)
 		}
-		return nil
-	})
-	return left, err
+		if err := s.EndRun(ctx, *r); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // Forget removes runs that ended before, with their calls, and confirmations,

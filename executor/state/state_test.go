@@ -229,7 +229,7 @@ func TestAgentsAreReviewedAsTheyAre(t *testing.T) {
 	s := open(t, dir, c)
 	put := func(version, digest, spec string) {
 		t.Helper()
-		if err := s.PutAgent(t.Context(), state.Agent{Name: "digest", Version: version, Digest: digest, Spec: spec, Owner: "dana@example.com"}); err != nil {
+		if err := s.PutAgent(t.Context(), state.Agent{Name: "digest", File: "agents/digest.yaml", Version: version, Digest: digest, Spec: spec, Owner: "dana@example.com"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -258,7 +258,7 @@ func TestAgentsAreReviewedAsTheyAre(t *testing.T) {
 	s.Close()
 	a, err = open(t, dir, c).Agent(t.Context(), "digest")
 	want := state.Agent{
-		Name: "digest", Version: "8", Digest: "d8", Spec: "eight", Owner: "dana@example.com", SeenAt: c.now(), Published: "7", PublishedDigest: "d7b",
+		Name: "digest", File: "agents/digest.yaml", Version: "8", Digest: "d8", Spec: "eight", Owner: "dana@example.com", SeenAt: c.now(), Published: "7", PublishedDigest: "d7b",
 		PublishedSpec: "changed while the moderator looked", PublishedBy: "mo@example.com", PublishedAt: c.now(), Audience: "cohort", Cohort: []string{"dana@example.com", "eve@example.com"},
 	}
 	if diff := cmp.Diff(want, a); diff != "" || err != nil {
@@ -376,7 +376,10 @@ func TestLeftOverRunsAreInterrupted(t *testing.T) {
 	}
 	s.Close()
 	s = open(t, dir, c)
-	left, err := s.Interrupted(t.Context())
+	if left, err := s.Interrupted(t.Context(), func(state.Run) error { return errors.New("no place") }); err == nil {
+		t.Errorf("ended what was not told: %v", left)
+	}
+	left, err := s.Interrupted(t.Context(), func(state.Run) error { return nil })
 	if err != nil || len(left) != 1 || left[0].ID != "left" || left[0].Status != state.Interrupted || left[0].Ended.IsZero() {
 		t.Fatalf("%+v %v", left, err)
 	}
@@ -386,7 +389,7 @@ func TestLeftOverRunsAreInterrupted(t *testing.T) {
 	if calls, err := s.Calls(t.Context(), "left"); err != nil || len(calls) != 1 || calls[0].Status != state.Interrupted {
 		t.Errorf("its call: %+v %v", calls, err)
 	}
-	if left, err := s.Interrupted(t.Context()); err != nil || len(left) != 0 {
+	if left, err := s.Interrupted(t.Context(), nil); err != nil || len(left) != 0 {
 		t.Errorf("again: %v %v", left, err)
 	}
 	if err := s.BeginRun(t.Context(), run("next", "sub_1", ""), 1); err != nil {

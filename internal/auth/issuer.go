@@ -105,7 +105,7 @@ func (t *Tokens) bySignature(ctx context.Context, token string) (*Principal, str
 			why = "the signed token is for another caller than the one under auth.issuers"
 			continue
 		}
-		if p, ok := t.table.Load().names[i.Principal]; ok {
+		if p, ok := t.Named(i.Principal); ok {
 			return p, ""
 		}
 		why = fmt.Sprintf("auth.issuers names the principal %q, which the token file does not have", i.Principal)

@@ -97,6 +97,13 @@ func (t *Tokens) Reload() error {
 	return nil
 }
 
+// Named returns the principal of that name, whether or not a token of it is
+// live. The result is shared: do not change it.
+func (t *Tokens) Named(name string) (*Principal, bool) {
+	p, ok := t.table.Load().names[name]
+	return p, ok
+}
+
 // Principal returns the caller that the token belongs to, or false if there is
 // none or the token has expired. The result is shared: do not change it.
 //

@@ -1,6 +1,7 @@
 -- Times are nanoseconds since 1970 in UTC; 0 is "never".
 CREATE TABLE agents (
     name             TEXT PRIMARY KEY,
+    file             TEXT NOT NULL,
     version          TEXT NOT NULL,
     digest           TEXT NOT NULL,
     spec             TEXT NOT NULL,
