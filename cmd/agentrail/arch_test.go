@@ -24,7 +24,7 @@ var edges = map[string][]string{
 	"internal/rest":                 {"internal/problem"},
 	"internal/jsonscan":             {},
 	"internal/otlpwire":             {},
-	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
+	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/otlpwire", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
 	"collector/decode":              {"schemas", "schemas/mapping", "internal/jsonscan", "internal/otlpwire", "internal/plug", "internal/durable"},
 	"collector/journal":             {"schemas", "internal/durable"},
 	"collector/journal/journaltest": {"schemas", "collector/journal"},
