@@ -100,6 +100,9 @@ func (e *Evaluator) Record(r *Record, at int64, emit func(*Match)) {
 			e.search(slot, x.fields[slot])
 		}
 	}
+	for _, slot := range x.every {
+		e.search(slot, x.fields[slot])
+	}
 	if l := x.fields[-1]; l != nil {
 		e.search(-1, l)
 	}

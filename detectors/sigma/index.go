@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // index finds the rules that a record may match. Of each rule it knows literals
@@ -14,6 +16,13 @@ type index struct {
 	always []int32
 	fields map[int]*literals // by slot; -1: any value of the record
 	byPath map[string][]int  // slots by the paths where foreign records have them
+	every  []int             // slots that take every value below a path
+}
+
+// rarity says how little an atom tells and what it costs to look for it.
+type rarity struct {
+	uses map[atom]int // how many rules could use it
+	dear []bool       // by slot: our own events have it in the raw record only
 }
 
 // atom is a literal that a field must have: as the whole value, or within it.
@@ -26,13 +35,20 @@ type atom struct {
 
 func newIndex(s *Set) index {
 	x := index{fields: map[int]*literals{}, byPath: map[string][]int{}}
-	// How many rules could use an atom says how little it tells.
 	uses := map[atom]int{}
 	for _, r := range s.base {
 		r.root.atoms(func(a atom) { uses[a]++ })
 	}
+	dear := make([]bool, len(s.fields))
+	for i, f := range s.fields {
+		dear[i] = !slices.ContainsFunc(f.typed, func(get func(*schemas.Event) schemas.Value) bool { return get != nil })
+	}
 	for i, r := range s.base {
-		cover := r.root.cover(uses)
+		by := rarity{uses: uses}
+		if strings.EqualFold(r.Logsource.Product, ourProduct) {
+			by.dear = dear
+		}
+		cover := r.root.cover(by)
 		if cover == nil {
 			x.always = append(x.always, int32(i))
 			continue
@@ -52,28 +68,35 @@ func newIndex(s *Set) index {
 			continue
 		}
 		for _, p := range s.fields[slot].paths {
-			x.byPath[p] = append(x.byPath[p], slot)
+			if _, ok := everyBelow(p); !ok {
+				x.byPath[p] = append(x.byPath[p], slot)
+			} else if !slices.Contains(x.every, slot) {
+				x.every = append(x.every, slot)
+			}
 		}
 	}
 	return x
 }
 
+// ourProduct is the logsource product of rules that are for our own events.
+const ourProduct = "agentrail"
+
 // cover returns atoms of which a record that matches n has at least one, or nil
 // if there are none.
-func (n *node) cover(uses map[atom]int) []atom {
+func (n *node) cover(by rarity) []atom {
 	switch n.op {
 	case opLeaf:
-		return n.item.cover(uses)
+		return n.item.cover(by)
 	case opAnd:
 		var best []atom
 		for _, k := range n.kids {
-			best = better(best, k.cover(uses), uses)
+			best = better(best, k.cover(by), by)
 		}
 		return best
 	case opOr, opAtLeast:
 		var all []atom
 		for _, k := range n.kids {
-			c := k.cover(uses)
+			c := k.cover(by)
 			if c == nil {
 				return nil
 			}
@@ -97,18 +120,22 @@ func (n *node) atoms(yield func(atom)) {
 	}
 }
 
-func better(a, b []atom, uses map[atom]int) []atom {
-	if a == nil || b != nil && worth(b, uses) > worth(a, uses) {
+func better(a, b []atom, by rarity) []atom {
+	if a == nil || b != nil && worth(b, by) > worth(a, by) {
 		return b
 	}
 	return a
 }
 
-// worth says how seldom the weakest of the atoms will be met.
-func worth(as []atom, uses map[atom]int) float64 {
+// worth says how seldom the weakest of the atoms will be met, less what it
+// costs to take raw records apart for it.
+func worth(as []atom, by rarity) float64 {
 	least := math.Inf(1)
 	for _, a := range as {
-		w := float64(min(len(a.lit), 16)) - 3*math.Log2(float64(max(uses[a], 1)))
+		w := float64(min(len(a.lit), 16)) - 3*math.Log2(float64(max(by.uses[a], 1)))
+		if by.dear != nil && (a.field < 0 || by.dear[a.field]) {
+			w -= 100
+		}
 		if a.whole {
 			w += 3
 		}
@@ -117,7 +144,7 @@ func worth(as []atom, uses map[atom]int) float64 {
 	return least
 }
 
-func (it *item) cover(uses map[atom]int) []atom {
+func (it *item) cover(by rarity) []atom {
 	if it.negated {
 		return nil
 	}
@@ -126,7 +153,7 @@ func (it *item) cover(uses map[atom]int) []atom {
 		as := it.tests[i].atoms(it.field)
 		switch {
 		case it.all:
-			all = better(all, as, uses)
+			all = better(all, as, by)
 		case as == nil:
 			return nil
 		default:

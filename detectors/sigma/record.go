@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v4"
 
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -43,7 +43,7 @@ func numberText(s string) string {
 }
 
 // field is a field that rules name, and where it is found: the first of its
-// paths that is there counts.
+// paths that is there counts. A path that ends in .* is every value below it.
 type field struct {
 	name  string
 	paths []string
@@ -131,11 +131,35 @@ func jsonScalar(v any) value {
 
 func (r *Record) values(f *field, out []value) ([]value, bool) {
 	for _, p := range f.paths {
+		if top, ok := everyBelow(p); ok {
+			if vs := r.below(top); len(vs) > 0 {
+				return append(out, vs...), true
+			}
+			continue
+		}
 		if vs, ok := r.paths[p]; ok {
 			return append(out, vs...), true
 		}
 	}
 	return out, false
+}
+
+// everyBelow returns the path without the .* that stands for all below it.
+func everyBelow(path string) (string, bool) { return strings.CutSuffix(path, ".*") }
+
+// below returns the scalars below a path, by path.
+func (r *Record) below(top string) (out []value) {
+	for _, p := range slices.Sorted(maps.Keys(r.paths)) {
+		if !strings.HasPrefix(p, top+".") {
+			continue
+		}
+		for _, v := range r.paths[p] {
+			if v.scalar() {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }
 
 func (r *Record) all(out []value) []value {
@@ -154,6 +178,13 @@ type eventSource struct{ ev *schemas.Event }
 
 func (s eventSource) values(f *field, out []value) ([]value, bool) {
 	for i, p := range f.paths {
+		if top, every := everyBelow(p); every {
+			n := len(out)
+			if out = s.below(top, out); len(out) > n {
+				return out, true
+			}
+			continue
+		}
 		var v schemas.Value
 		var ok bool
 		if get := f.typed[i]; get != nil {
@@ -167,6 +198,19 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 		}
 	}
 	return out, false
+}
+
+// below appends the scalars below a path of the raw record.
+func (s eventSource) below(top string, out []value) []value {
+	v, ok := s.ev.Lookup(top)
+	if !ok || v.Kind != schemas.ValueJSON {
+		return out
+	}
+	r, err := ParseRecord([]byte(`{"":` + v.Str + `}`))
+	if err != nil {
+		return out
+	}
+	return append(out, r.below("")...)
 }
 
 func appendValue(out []value, v schemas.Value) []value {
@@ -259,17 +303,4 @@ func (v *view) whole() *slot {
 		v.every.vals = v.src.all(v.every.vals[:0])
 	}
 	return &v.every
-}
-
-// NodeRecord makes a record of a YAML map, as tests beside rules hold them.
-func NodeRecord(n *yaml.Node) (*Record, error) {
-	var m map[string]any
-	if err := n.Decode(&m); err != nil {
-		return nil, fmt.Errorf("read event: %w", err)
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("read event: %w", err)
-	}
-	return ParseRecord(data)
 }

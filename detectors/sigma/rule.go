@@ -21,6 +21,7 @@ type Rule struct {
 	Status      string
 	Tags        []string
 	False       []string // known false positives
+	Runbook     []string // what to look at and what to do, step by step; a field of our own
 	Logsource   Logsource
 	File        string
 	Line        int
@@ -93,6 +94,9 @@ func (c *compiler) head(d *document) (*Rule, error) {
 		return nil, err
 	}
 	if r.False, err = d.texts("falsepositives"); err != nil {
+		return nil, err
+	}
+	if r.Runbook, err = d.texts("runbook"); err != nil {
 		return nil, err
 	}
 	r.ID = firstOf(r.uuid, r.Name, r.Title)
