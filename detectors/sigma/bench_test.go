@@ -83,6 +83,7 @@ func BenchmarkShipped(b *testing.B) {
 	for i := range evs {
 		ev := schemas.Event{Kind: "api_call", Action: "tool.execute", Tool: "gmail.send", Access: schemas.AccessWrite, Outcome: schemas.OutcomeOK, Tenant: "acme", Source: "audit"}
 		ev.Actor, ev.Agent, ev.Run, ev.Raw = fmt.Sprint("u", i%50), fmt.Sprint("a", i%300), fmt.Sprint("r", i%1000), []byte("{}")
+		ev.Outcome, ev.Target = schemas.OutcomeOK, "ai_gmail"
 		switch i % 20 {
 		case 0:
 			ev.Tool = "jira.delete_issue"

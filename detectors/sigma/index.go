@@ -17,12 +17,22 @@ type index struct {
 	fields map[int]*literals // by slot; -1: any value of the record
 	byPath map[string][]int  // slots by the paths where foreign records have them
 	every  []int             // slots that take every value below a path
+	rest   []*node           // of each rule what is left to ask once it was found
 }
 
 // rarity says how little an atom tells and what it costs to look for it.
 type rarity struct {
 	uses map[atom]int // how many rules could use it
 	dear []bool       // by slot: our own events have it in the raw record only
+}
+
+// weight is how much the number of its uses counts against an atom. What many
+// rules for our own events ask for is what most of our events have.
+func (r rarity) weight() float64 {
+	if r.dear != nil {
+		return 5
+	}
+	return 3
 }
 
 // atom is a literal that a field must have: as the whole value, or within it.
@@ -49,6 +59,7 @@ func newIndex(s *Set) index {
 			by.dear = dear
 		}
 		cover := r.root.cover(by)
+		x.rest = append(x.rest, r.root.without(cover, by))
 		if cover == nil {
 			x.always = append(x.always, int32(i))
 			continue
@@ -67,8 +78,8 @@ func newIndex(s *Set) index {
 		if slot < 0 {
 			continue
 		}
-		for _, p := range s.fields[slot].paths {
-			if _, ok := everyBelow(p); !ok {
+		for i, p := range s.fields[slot].paths {
+			if s.fields[slot].below[i] == "" {
 				x.byPath[p] = append(x.byPath[p], slot)
 			} else if !slices.Contains(x.every, slot) {
 				x.every = append(x.every, slot)
@@ -80,6 +91,34 @@ func newIndex(s *Set) index {
 
 // ourProduct is the logsource product of rules that are for our own events.
 const ourProduct = "agentrail"
+
+// without returns what is left to ask of a rule that was found by the cover:
+// all of it but an item that is nothing else than the cover.
+func (n *node) without(cover []atom, by rarity) *node {
+	if n.op == opLeaf {
+		n = &node{op: opAnd, kids: []*node{n}}
+	}
+	if n.op != opAnd || cover == nil {
+		return n
+	}
+	for i, k := range n.kids {
+		if k.op == opLeaf && k.item.exact() && slices.Equal(k.item.cover(by), cover) {
+			return &node{op: opAnd, kids: slices.Concat(n.kids[:i], n.kids[i+1:])}
+		}
+	}
+	return n
+}
+
+// exact reports whether a record that has one of the item's atoms fulfils it.
+func (it *item) exact() bool {
+	if it.field < 0 || it.negated || it.all {
+		return false
+	}
+	return !slices.ContainsFunc(it.tests, func(t test) bool {
+		_, plain := t.pat.plain()
+		return t.kind != testText || t.cased || !plain
+	})
+}
 
 // cover returns atoms of which a record that matches n has at least one, or nil
 // if there are none.
@@ -132,7 +171,7 @@ func better(a, b []atom, by rarity) []atom {
 func worth(as []atom, by rarity) float64 {
 	least := math.Inf(1)
 	for _, a := range as {
-		w := float64(min(len(a.lit), 16)) - 3*math.Log2(float64(max(by.uses[a], 1)))
+		w := float64(min(len(a.lit), 16)) - by.weight()*math.Log2(float64(max(by.uses[a], 1)))
 		if by.dear != nil && (a.field < 0 || by.dear[a.field]) {
 			w -= 100
 		}

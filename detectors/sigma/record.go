@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -47,7 +48,21 @@ func numberText(s string) string {
 type field struct {
 	name  string
 	paths []string
+	below []string                             // the path without its .*, or ""
 	typed []func(*schemas.Event) schemas.Value // nil where the path is in Raw
+}
+
+func newField(name string, paths []string) field {
+	f := field{name: name, paths: paths}
+	for _, p := range paths {
+		top, every := strings.CutSuffix(p, ".*")
+		if !every {
+			top = ""
+		}
+		f.below = append(f.below, top)
+		f.typed = append(f.typed, schemas.FieldOf(p))
+	}
+	return f
 }
 
 // source gives the values of a record.
@@ -130,8 +145,8 @@ func jsonScalar(v any) value {
 }
 
 func (r *Record) values(f *field, out []value) ([]value, bool) {
-	for _, p := range f.paths {
-		if top, ok := everyBelow(p); ok {
+	for i, p := range f.paths {
+		if top := f.below[i]; top != "" {
 			if vs := r.below(top); len(vs) > 0 {
 				return append(out, vs...), true
 			}
@@ -143,9 +158,6 @@ func (r *Record) values(f *field, out []value) ([]value, bool) {
 	}
 	return out, false
 }
-
-// everyBelow returns the path without the .* that stands for all below it.
-func everyBelow(path string) (string, bool) { return strings.CutSuffix(path, ".*") }
 
 // below returns the scalars below a path, by path.
 func (r *Record) below(top string) (out []value) {
@@ -178,7 +190,7 @@ type eventSource struct{ ev *schemas.Event }
 
 func (s eventSource) values(f *field, out []value) ([]value, bool) {
 	for i, p := range f.paths {
-		if top, every := everyBelow(p); every {
+		if top := f.below[i]; top != "" {
 			n := len(out)
 			if out = s.below(top, out); len(out) > n {
 				return out, true
@@ -191,7 +203,7 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 			v = get(s.ev)
 			ok = v.Kind != schemas.ValueNone
 		} else {
-			v, ok = s.ev.Lookup(p)
+			v, ok = s.ev.LookupRaw(p)
 		}
 		if ok {
 			return appendValue(out, v), true
@@ -202,15 +214,63 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 
 // below appends the scalars below a path of the raw record.
 func (s eventSource) below(top string, out []value) []value {
-	v, ok := s.ev.Lookup(top)
+	v, ok := s.ev.LookupRaw(top)
 	if !ok || v.Kind != schemas.ValueJSON {
 		return out
 	}
-	r, err := ParseRecord([]byte(`{"":` + v.Str + `}`))
-	if err != nil {
-		return out
+	return appendScalars(out, v.Str)
+}
+
+// appendScalars appends every scalar of a JSON text that was read once before,
+// as the text has them.
+func appendScalars(out []value, doc string) []value {
+	for i := 0; i < len(doc) && len(out) < mostValues; {
+		switch c := doc[i]; {
+		case c == '"':
+			text, next := jsonString(doc, i)
+			key := strings.TrimLeft(doc[next:], " \t\r\n")
+			if i = next; strings.HasPrefix(key, ":") {
+				i = len(doc) - len(key) + 1
+				continue
+			}
+			if strings.IndexByte(text, '\\') >= 0 {
+				text = string(jsonscan.Unescape(nil, []byte(text)))
+			}
+			out = append(out, valueOf(schemas.ValueString, text))
+		case c == '-' || c-'0' <= 9 || c == 't' || c == 'f':
+			n := strings.IndexAny(doc[i:], ",]} \t\r\n")
+			if n < 0 {
+				n = len(doc) - i
+			}
+			kind, text := schemas.ValueNumber, doc[i:i+n]
+			if c == 't' || c == 'f' {
+				kind = schemas.ValueBool
+			} else {
+				text = numberText(text)
+			}
+			out = append(out, valueOf(kind, text))
+			i += n
+		case c == 'n':
+			i += len("null")
+		default:
+			i++
+		}
 	}
-	return append(out, r.below("")...)
+	return out
+}
+
+// jsonString returns what stands in the string that begins at i, with its
+// escapes, and where it ends.
+func jsonString(doc string, i int) (text string, next int) {
+	end := i + 1
+	for end < len(doc) && doc[end] != '"' {
+		if doc[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	end = min(end, len(doc))
+	return doc[i+1 : end], min(end+1, len(doc))
 }
 
 func appendValue(out []value, v schemas.Value) []value {

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // Rule is one rule that was loaded.
@@ -317,12 +315,8 @@ func (c *compiler) slot(name string) int {
 	if i, ok := c.fieldN[name]; ok {
 		return i
 	}
-	f := field{name: name, paths: c.o.Map.pathsOf(name)}
-	for _, p := range f.paths {
-		f.typed = append(f.typed, schemas.FieldOf(p))
-	}
 	c.fieldN[name] = len(c.set)
-	c.set = append(c.set, f)
+	c.set = append(c.set, newField(name, c.o.Map.pathsOf(name)))
 	return len(c.set) - 1
 }
 

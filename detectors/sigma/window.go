@@ -34,6 +34,7 @@ type group struct {
 	firing  bool
 	fired   int64 // end of the window of the last match
 	touched int64 // clock of the last entry
+	look    int   // how many entries make it worth to look for those in vain
 	place   *list.Element
 }
 
@@ -271,10 +272,36 @@ func (g *group) judge(ok bool, observed float64, at int64) verdict {
 	return verdict{true, again, observed, at}
 }
 
+// vain is from how many entries on an ordered correlation looks for those that
+// wait for a first one.
+const vain = 1024
+
+// vainly returns how many of the oldest entries wait in vain: of an ordered
+// correlation all that are too old to be preceded by an event that comes late,
+// if there is none of its first rule.
+func (g *group) vainly(lateness int64) int {
+	if g.rule.corr.kind != temporalOrdered || len(g.entries) < max(g.look, vain) {
+		return 0
+	}
+	g.look = 2 * len(g.entries)
+	if slices.ContainsFunc(g.entries, func(e entry) bool { return e.ref == 0 }) {
+		return 0
+	}
+	oldest := g.entries[len(g.entries)-1].at - lateness
+	return sort.Search(len(g.entries), func(i int) bool { return g.entries[i].at >= oldest })
+}
+
 // trim forgets entries that no window can hold any more, and the oldest if
 // there are too many. It returns how many were too many.
-func (g *group) trim(horizon int64) (dropped int) {
+func (g *group) trim(lateness int64) (dropped int) {
+	horizon := g.entries[len(g.entries)-1].at - g.rule.corr.span - lateness
 	n := sort.Search(g.lo, func(i int) bool { return g.entries[i].at >= horizon })
+	if v := g.vainly(lateness); v > n {
+		n = v
+		for ; g.lo < n; g.lo++ {
+			g.agg.remove(g.rule.corr, &g.entries[g.lo])
+		}
+	}
 	if over := len(g.entries) - mostGroupEntries*3/4; len(g.entries) > mostGroupEntries && over > n {
 		for ; g.lo < over; g.lo++ {
 			g.agg.remove(g.rule.corr, &g.entries[g.lo])
