@@ -12,6 +12,7 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/deploy/sample"
 	"github.com/agentrail/agentrail/detectors"
+	_ "github.com/agentrail/agentrail/detectors/sigma" // the kind sigma
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -37,7 +38,7 @@ func New() (*Watch, error) {
 	}
 	w := &Watch{set: set, names: map[string]string{}}
 	var configs []plug.Config
-	for _, kind := range []string{"subscription", "burst", "denial"} {
+	for _, kind := range []string{"subscription", "burst", "denial", "sigma"} {
 		c, err := plug.NewConfig(kind, kind, "")
 		if err != nil {
 			return nil, err
