@@ -257,16 +257,16 @@ func selfGrant(s *scene) {
 }
 
 func steeredAgent(s *scene) {
-	a := s.cast.background()
+	a, u := s.cast.manual(), s.cast.person()
 	s.latest(100 * time.Minute)
 	s.label(func() {
 		at := s.at
 		for i := range 7 {
 			url := fmt.Sprintf("%s?n=%d", either(s, tunnel, statusPage), i)
-			s.run(run{agent: a, user: a.owner, background: true, start: at, steps: []step{{tool: s.w.tool("http.get"), after: 2 * time.Second, args: []string{url}}}})
+			s.run(run{agent: a, user: u, start: at, steps: []step{{tool: s.w.tool("http.get"), after: 2 * time.Second, args: []string{url}}}})
 			at = at.Add(s.d.around(12 * time.Minute))
 		}
-	}, ofAgent(a), ofUser(a.owner))
+	}, ofAgent(a), ofUser(u))
 }
 
 func delayedWrite(s *scene) {
