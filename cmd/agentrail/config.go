@@ -194,7 +194,7 @@ func (c *config) settle(dir string) {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
 	if !c.given.detectors {
-		c.Detectors = must(plugList("subscription", "burst", "denial"))
+		c.Detectors = must(plugList("subscription", "burst", "denial", "sigma"))
 	}
 }
 

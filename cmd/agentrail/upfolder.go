@@ -170,6 +170,7 @@ detectors:
   - {kind: subscription, zone: %[3]s}
   - {kind: burst}
   - {kind: denial}
+  - {kind: sigma, rules: shipped}
 sources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}
