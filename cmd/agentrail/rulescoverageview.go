@@ -27,16 +27,16 @@ func (cov *coverage) table() []byte {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, t := range cov.Techniques {
-		line := fmt.Sprintf("%-*s%-*s", idWidth, firstOf(t.ID, "-"), nameWidth, t.Name)
+		fmt.Fprintf(&b, "%-*s%-*s", idWidth, clean(firstOf(t.ID, "-")), nameWidth, clean(t.Name))
 		last = ""
 		for _, o := range cov.OWASP {
 			if o[:3] != last {
 				last = o[:3]
-				line += "  "
+				b.WriteString("  ")
 			}
-			line += fmt.Sprintf(" %2s", cov.figure(t.ID, o, "."))
+			fmt.Fprintf(&b, " %2s", cov.figure(t.ID, o, "."))
 		}
-		b.WriteString(clean(line) + "\n")
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "\n%s\n", cov.summary())
 	return b.Bytes()

@@ -113,7 +113,7 @@ func TestRowsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	for _, id := range strings.Fields(known) {
+	for id := range strings.FieldsSeq(known) {
 		if !seen[id] {
 			t.Errorf("%s is in no row", id)
 		}

@@ -77,6 +77,7 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 	o.MaxGroups = cmp.Or(o.MaxGroups, defaultGroups)
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultEntries)
 	e := &Evaluator{set: s, o: o, marked: make([]uint32, len(s.base)), sources: make([]verified, len(s.sources)), clock: math.MinInt64, marks: map[scope]*int64{}, recent: list.New()}
+	e.view.together, e.view.hits = s.index.together, make([]uint32, s.index.items+1)
 	for _, r := range s.Rules {
 		if r.corr != nil {
 			e.groups = append(e.groups, map[string]*group{})
@@ -89,8 +90,8 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 func (e *Evaluator) Event(ev *schemas.Event, at int64, emit func(*Match)) {
 	e.at, e.clock = scope{ev.Tenant, ev.Source}, max(e.clock, ev.Received)
 	e.view.reset(eventSource{ev}, len(e.set.fields))
-	for slot, l := range e.set.index.fields {
-		e.search(slot, l)
+	for _, slot := range e.set.index.slots {
+		e.search(slot, e.set.index.fields[slot])
 	}
 	e.finish(at, emit)
 }
@@ -242,7 +243,6 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 // A record that lacks one of the fields belongs to no group.
 func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, key []byte, ok bool) {
 	b, shown := appendText(e.key[:0], e.at.tenant), e.shown[:0]
-	defer func() { e.key, e.shown = b, shown }()
 	for i, slot := range x.slots[ref] {
 		text, found := m.grouped(x.names[ref][i])
 		if !found {
@@ -253,6 +253,7 @@ func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, 
 		shown = append(shown, text)
 		b = appendText(b, strings.ToLower(text))
 	}
+	e.key, e.shown = b, shown
 	return shown, b, true
 }
 

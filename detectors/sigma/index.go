@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"maps"
 	"math"
 	"regexp/syntax"
 	"slices"
@@ -13,11 +14,14 @@ import (
 // index finds the rules that a record may match. Of each rule it knows literals
 // of which one must be in the record; rules without any are always tried.
 type index struct {
-	always []int32
-	fields map[int]*literals // by slot; -1: any value of the record
-	byPath map[string][]int  // slots by the paths where foreign records have them
-	every  []int             // slots that take every value below a path
-	rest   []*node           // of each rule what is left to ask once it was found
+	always   []int32
+	fields   map[int]*literals // by slot; -1: any value of the record
+	together map[int]*literals // by slot: the literals of many items
+	byPath   map[string][]int  // slots by the paths where foreign records have them
+	every    []int             // slots that take every value below a path
+	slots    []int             // of fields, in order
+	items    int               // that are looked for together
+	rest     []*node           // of each rule what is left to ask once it was found
 }
 
 // rarity says how little an atom tells and what it costs to look for it.
@@ -44,7 +48,7 @@ type atom struct {
 }
 
 func newIndex(s *Set) index {
-	x := index{fields: map[int]*literals{}, byPath: map[string][]int{}}
+	x := index{fields: map[int]*literals{}, together: map[int]*literals{}, byPath: map[string][]int{}}
 	uses := map[atom]int{}
 	for _, r := range s.base {
 		r.root.atoms(func(a atom) { uses[a]++ })
@@ -59,6 +63,9 @@ func newIndex(s *Set) index {
 			by.dear = dear
 		}
 		cover := r.root.cover(by)
+		if by.dear != nil {
+			r.root.share(&x, dear)
+		}
 		x.rest = append(x.rest, r.root.without(cover, by))
 		if cover == nil {
 			x.always = append(x.always, int32(i))
@@ -73,8 +80,12 @@ func newIndex(s *Set) index {
 			l.add(a, int32(i))
 		}
 	}
-	for slot, l := range x.fields {
+	for _, l := range x.together {
 		l.build()
+	}
+	x.slots = slices.Sorted(maps.Keys(x.fields))
+	for _, slot := range x.slots {
+		x.fields[slot].build()
 		if slot < 0 {
 			continue
 		}
@@ -107,6 +118,39 @@ func (n *node) without(cover []atom, by rarity) *node {
 		}
 	}
 	return n
+}
+
+// share numbers the items that look for literals within a field of the raw
+// record, so that those of all rules are looked for at once.
+func (n *node) share(x *index, dear []bool) {
+	for _, k := range n.kids {
+		k.share(x, dear)
+	}
+	if n.op != opLeaf || n.item.shared > 0 || !n.item.within() || !dear[n.item.field] {
+		return
+	}
+	l := x.together[n.item.field]
+	if l == nil {
+		l = &literals{whole: map[string][]int32{}, lits: map[string][]int32{}}
+		x.together[n.item.field] = l
+	}
+	x.items++
+	n.item.shared = int32(x.items)
+	for i := range n.item.tests {
+		l.add(atom{n.item.field, false, n.item.tests[i].pat[1].lit}, n.item.shared)
+	}
+}
+
+// within reports whether the item holds if the field contains one of its
+// literals, and only then.
+func (it *item) within() bool {
+	if it.field < 0 || it.negated || it.all {
+		return false
+	}
+	return !slices.ContainsFunc(it.tests, func(t test) bool {
+		return t.kind != testText || t.cased || len(t.pat) != 3 || t.pat[0].kind != tokenStar || t.pat[1].kind != tokenLiteral || t.pat[2].kind != tokenStar ||
+			!utf8.ValidString(t.pat[1].lit)
+	})
 }
 
 // exact reports whether a record that has one of the item's atoms fulfils it.

@@ -197,15 +197,15 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 			}
 			continue
 		}
-		var v schemas.Value
-		var ok bool
 		if get := f.typed[i]; get != nil {
-			v = get(s.ev)
-			ok = v.Kind != schemas.ValueNone
-		} else {
-			v, ok = s.ev.LookupRaw(p)
-		}
-		if ok {
+			switch v := get(s.ev); v.Kind {
+			case schemas.ValueNone:
+			case schemas.ValueString:
+				return append(out, valueOf(v.Kind, v.Str)), true
+			default:
+				return appendValue(out, v), true
+			}
+		} else if v, ok := s.ev.LookupRaw(p); ok {
 			return appendValue(out, v), true
 		}
 	}
@@ -332,10 +332,14 @@ type view struct {
 	slots []slot
 	gen   uint32
 	every slot
+
+	together map[int]*literals // of the index: what to look for in a slot at once
+	hits     []uint32          // by number of the item
 }
 
 type slot struct {
 	gen     uint32
+	scanned uint32 // gen for which hits of the slot were noted
 	present bool
 	vals    []value
 }
@@ -344,6 +348,7 @@ func (v *view) reset(src source, fields int) {
 	v.src = src
 	if v.gen++; v.gen == 0 || len(v.slots) < fields {
 		v.gen, v.slots, v.every = 1, make([]slot, fields), slot{}
+		clear(v.hits)
 	}
 }
 
@@ -354,6 +359,27 @@ func (v *view) field(set []field, i int) *slot {
 		s.vals, s.present = v.src.values(&set[i], s.vals[:0])
 	}
 	return s
+}
+
+// found reports whether one of the item's literals is in its field. All that is
+// looked for in the field is looked for at once.
+func (v *view) found(set []field, it *item) bool {
+	s := v.field(set, it.field)
+	if s.scanned != v.gen {
+		s.scanned = v.gen
+		for i := range s.vals {
+			if s.vals[i].scalar() {
+				v.together[it.field].find(s.vals[i].lower, v.hit)
+			}
+		}
+	}
+	return v.hits[it.shared] == v.gen
+}
+
+func (v *view) hit(items []int32) {
+	for _, i := range items {
+		v.hits[i] = v.gen
+	}
 }
 
 // whole returns every scalar of the record, for keywords.

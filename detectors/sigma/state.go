@@ -109,6 +109,9 @@ func (e *Evaluator) loadGroup(d *detectors.Decoder, byID map[string]*Rule) error
 		if int(en.ref) >= len(x.refs) || i > 0 && en.at < g.entries[i-1].at {
 			return errors.New("state of a correlation is damaged")
 		}
+		if en.ref == 0 {
+			g.firsts++
+		}
 		if en.at < last-x.span {
 			g.lo = i + 1
 		} else {
