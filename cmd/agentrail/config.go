@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
 
@@ -36,6 +37,8 @@ type config struct {
 	Sources   []plug.Config  `yaml:"sources"`
 	Detectors []plug.Config  `yaml:"detectors"`
 	Sinks     []plug.Config  `yaml:"sinks"`
+	// Executor is what agentrail executor runs with; serve does not look at it.
+	Executor *executorConfig `yaml:"executor"`
 
 	file  string
 	given struct{ sources, detectors bool } // an empty list means none, a missing one the default
@@ -49,6 +52,9 @@ type authConfig struct {
 	// Tenant owns what comes in by sources that have no credential, such as
 	// files. Default: default.
 	Tenant string `yaml:"tenant"`
+	// Issuers let callers in that bring a signed token (JWT) of an identity
+	// provider, such as a push subscription of Google Cloud Pub/Sub.
+	Issuers []auth.Issuer `yaml:"issuers"`
 }
 
 // logConfig says what the program logs about itself.
@@ -161,6 +167,10 @@ func (c *config) merge(path string) error {
 	if err := plug.CheckSecrets(path, &doc, c); err != nil {
 		return err
 	}
+	if c.Executor != nil && c.Executor.doc == nil {
+		c.Executor.doc, _ = plug.Load(path, string(b), new(config)) // for the lines of faults; what is wrong in it was told above
+		c.Executor.settle(path)
+	}
 	c.given.sources = c.given.sources || c.Sources != nil
 	c.given.detectors = c.given.detectors || c.Detectors != nil
 	for _, list := range [][]plug.Config{c.Sources, c.Detectors, c.Sinks} {
@@ -227,6 +237,11 @@ func (c *config) check() error {
 	if c.Version != 1 {
 		fault("version is %d; this program reads version: 1", c.Version)
 	}
+	for i, is := range c.Auth.Issuers {
+		if err := is.Check(); err != nil {
+			fault("auth.issuers[%d]: %v", i, err)
+		}
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		fault("log.level is %q; use debug, info, warn or error", c.Log.Level)
 	}
@@ -259,6 +274,9 @@ func (c *config) check() error {
 	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
+	if c.Executor != nil {
+		errs = append(errs, c.Executor.check(c.Data))
+	}
 	if err := plug.Resolve(c); err != nil {
 		fault("%v", err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/gateway"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // gateFlags are what the verb gate is told.
@@ -121,9 +122,9 @@ func knownDefinitions(f *gateFlags, command []string) (*gateway.Definitions, err
 
 // openRecorder chooses where records go: to a server if one was named in any
 // way, else to files.
-func openRecorder(c *console, cl *client, f *gateFlags, log *slog.Logger) (gateway.Recorder, error) {
+func openRecorder(c *console, cl *client, f *gateFlags, log *slog.Logger) (trail.Recorder, error) {
 	if firstOf(cl.server, cl.tokenFile, c.env("AGENTRAIL_SERVER"), c.env("AGENTRAIL_TOKEN_FILE")) == "" {
-		return gateway.OpenFile(firstOf(f.record, filepath.Join(f.state, "gate.ndjson")))
+		return trail.OpenFile(firstOf(f.record, filepath.Join(f.state, "gate.ndjson")))
 	}
 	if f.record != "" {
 		return nil, usagef("leave out one of them", "--record is for records that go to no server")
@@ -136,7 +137,7 @@ func openRecorder(c *console, cl *client, f *gateFlags, log *slog.Logger) (gatew
 	if err != nil {
 		return nil, err
 	}
-	return gateway.NewHTTP(gateway.HTTPOptions{
+	return trail.NewHTTP(trail.HTTPOptions{
 		Server: strings.TrimSuffix(base.String(), "/"), Token: token, Log: log,
 		Spool: filepath.Join(f.state, "gate-unsent.ndjson"),
 	}), nil

@@ -111,6 +111,9 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Auth.Tokens+" --name me --roles ingest,viewer,admin", "%w", err)
 	}
+	if err := tokens.Trust(ctx, c.Auth.Issuers); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
@@ -261,7 +264,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Survey: seen.options(), OffsetAt: offsetAt(j),
+		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {

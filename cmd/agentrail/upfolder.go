@@ -24,12 +24,15 @@ type upState struct {
 	Played  bool      `json:"played"`  // wholly
 	Table   string    `json:"table"`   // of incidents, as it was printed
 	Perfect bool      `json:"perfect"` // every incident found, every twin quiet
+
+	Enrolled bool `json:"enrolled,omitempty"` // the sample agents were published and subscribed to
 }
 
 // upRunning lies in the folder while an up runs there.
 type upRunning struct {
-	PID int    `json:"pid"`
-	URL string `json:"url"`
+	PID      int    `json:"pid"`
+	URL      string `json:"url"`
+	Executor string `json:"executor,omitempty"`
 }
 
 const (
@@ -76,6 +79,11 @@ func (u *up) prepare(ctx context.Context) (*config, error) {
 	if u.token, err = upToken(u.dir, cfg); err != nil {
 		return nil, err
 	}
+	if cfg.Executor != nil { // the server reads its tokens once
+		if err := u.prepareExecutor(cfg); err != nil {
+			return nil, err
+		}
+	}
 	return cfg, nil
 }
 
@@ -113,7 +121,7 @@ func (u *up) save() error {
 // returns takes that back.
 func (u *up) mark(url string) func() {
 	file := filepath.Join(u.dir, runningFile)
-	b, err := json.Marshal(upRunning{PID: os.Getpid(), URL: url})
+	b, err := json.Marshal(upRunning{PID: os.Getpid(), URL: url, Executor: u.executor})
 	if err == nil {
 		err = os.WriteFile(file, b, 0o600)
 	}
@@ -176,7 +184,7 @@ sources:
   - {kind: audit, allow_backfill: true}
 sinks:
   - {kind: file, name: archive, path: %[2]s, filter: 'class == "alert" || access != "read"', from: start}
-`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone)
+%[4]s`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone, upExecutorConfig(dir))
 }
 
 // upToken returns the token in the folder, making it at the first start.

@@ -13,6 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/agentrail/agentrail/executor/gate"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // maxArguments of a call, bytes.
@@ -22,7 +23,7 @@ const maxArguments = 1 << 20
 const (
 	codeUnknownTool = "resource_not_found"
 	codeTooLarge    = "arguments_too_large"
-	codeChanged     = "tool_definition_changed"
+	codeChanged     = trail.CodeChanged
 	codeNoRecord    = "record_unavailable"
 	codeDeclined    = "confirmation_declined"
 	codeExpired     = "confirmation_expired"
@@ -145,22 +146,22 @@ func (g *Gateway) make(ctx context.Context, c *call) *mcp.CallToolResult {
 	if len(c.raw) > 0 {
 		params.Arguments = c.raw
 	}
-	res, err := g.wrapped.call(ctx, params)
+	res, err := g.wrapped.Call(ctx, params)
 	c.ended = g.o.Now()
 	switch {
 	case err == nil && res.IsError:
-		c.status, c.problem = statusOK, codeFailed
+		c.status, c.problem = trail.StatusOK, codeFailed
 		return res
 	case err == nil:
-		c.status = statusOK
+		c.status = trail.StatusOK
 		return res
 	case errors.Is(err, context.DeadlineExceeded):
-		c.status, c.problem = statusTimeout, codeTimeout
+		c.status, c.problem = trail.StatusTimeout, codeTimeout
 		err = fmt.Errorf("the tool did not answer within %s", time.Duration(g.o.Rules.Bounds.CallTimeout))
 	case errors.Is(err, context.Canceled):
-		c.status, c.problem = statusCancelled, "cancelled"
+		c.status, c.problem = trail.StatusCancelled, "cancelled"
 	default:
-		c.status, c.problem = statusBadGateway, codeFailed
+		c.status, c.problem = trail.StatusBadGateway, codeFailed
 	}
 	return failure("agentrail: " + err.Error())
 }
@@ -170,25 +171,25 @@ func (c *call) deny(o Options, v gate.Verdict) *mcp.CallToolResult {
 	c.problem = v.Code
 	switch v.Code {
 	case codeUnknownTool:
-		c.status = statusNotFound
+		c.status = trail.StatusNotFound
 	case codeDeclined, codeExpired:
-		c.status = statusCancelled
+		c.status = trail.StatusCancelled
 	case codeNoRecord:
-		c.status = statusUnavailable
+		c.status = trail.StatusUnavailable
 	case "rate_limit_exceeded":
-		c.status = statusTooMany
+		c.status = trail.StatusTooMany
 	case codeFailed:
-		c.status = statusBadGateway
+		c.status = trail.StatusBadGateway
 	default:
-		c.status = statusForbidden
+		c.status = trail.StatusForbidden
 	}
-	res := failure("agentrail: " + v.Text() + ". " + howTo(o, c, v))
+	res := failure("agentrail: " + v.Text() + ". " + howTo(o.Background, c.name, c.tool.digest, v))
 	res.Meta = mcp.Meta{"agentrail/verdict": v}
 	return res
 }
 
 // howTo says what would have to change, and who may change it.
-func howTo(o Options, c *call, v gate.Verdict) string {
+func howTo(background bool, tool, digest string, v gate.Verdict) string {
 	where := "a policy file, named with --policy"
 	if v.File != "" {
 		where = v.File
@@ -201,10 +202,10 @@ func howTo(o Options, c *call, v gate.Verdict) string {
 		return "The user declined it; do not try it again."
 	case v.Code == codeExpired:
 		return "Nobody confirmed it in time."
-	case v.Confirm && !o.Background:
-		return fmt.Sprintf("Your client cannot ask its user to confirm a write. An %s may allow it in %s: writes: [{tool: %s, destinations: {...}}]", roleOf(v), where, c.name)
+	case v.Confirm && !background:
+		return fmt.Sprintf("Your client cannot ask its user to confirm a write. An %s may allow it in %s: writes: [{tool: %s, destinations: {...}}]", roleOf(v), where, tool)
 	case v.Code == codeChanged:
-		return fmt.Sprintf("An admin may look at the tool and then approve it in %s: definitions: {%s: %s}", where, c.name, c.tool.digest)
+		return fmt.Sprintf("An admin may look at the tool and then approve it in %s: definitions: {%s: %s}", where, tool, digest)
 	case v.Policy == "destination.trick" || v.Policy == "destination.ambiguous":
 		return "Name the destination once and as it is."
 	case v.Code == codeNoRecord || v.Code == codeUnknownTool || v.Code == codeTooLarge || v.Code == codeFailed:

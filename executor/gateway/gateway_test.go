@@ -16,14 +16,15 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
+	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/gateway"
+	"github.com/agentrail/agentrail/executor/trail"
 )
 
 // TestMain is also the wrapped server: the test binary runs itself.
 func TestMain(m *testing.M) {
-	if log := os.Getenv("GATEWAY_TEST_LOG"); log != "" {
-		serveTools(log)
+	if actiontest.Main() {
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -32,12 +33,12 @@ func TestMain(m *testing.M) {
 // memory is a recorder that keeps what it gets.
 type memory struct {
 	mu      sync.Mutex
-	records []gateway.Record
-	commit  func(gateway.Record) error // nil: taken
+	records []trail.Record
+	commit  func(trail.Record) error // nil: taken
 	full    bool
 }
 
-func (m *memory) Commit(_ context.Context, r gateway.Record) error {
+func (m *memory) Commit(_ context.Context, r trail.Record) error {
 	if m.commit != nil {
 		if err := m.commit(r); err != nil {
 			return err
@@ -52,7 +53,7 @@ func (m *memory) Reserve() bool {
 	return !m.full
 }
 
-func (m *memory) Put(r gateway.Record) error {
+func (m *memory) Put(r trail.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.records = append(m.records, r)
@@ -68,6 +69,9 @@ func (m *memory) all(t *testing.T) []string {
 	defer m.mu.Unlock()
 	var out []string
 	for _, r := range m.records {
+		if r.Source != trail.SourceAudit && r.Source != trail.SourceRuns {
+			continue // spans
+		}
 		var doc struct {
 			Payload struct {
 				Type, Endpoint, ErrorCode string
@@ -107,7 +111,7 @@ func start(t *testing.T, rules string, set func(*gateway.Options, *mcp.ClientOpt
 		t.Fatal(err)
 	}
 	o := gateway.Options{
-		Command: []string{os.Args[0]}, Env: append(os.Environ(), "GATEWAY_TEST_LOG="+b.calls),
+		Command: []string{os.Args[0]}, Env: append(os.Environ(), actiontest.Log+"="+b.calls),
 		Rules: r, User: "dana@example.com", Background: true, Recorder: b.recorder, Version: "test", Stderr: io.Discard,
 	}
 	co := &mcp.ClientOptions{}
@@ -245,14 +249,14 @@ func TestList(t *testing.T) {
 // TestNoRecordNoAction: a write waits for its verdict to be on record.
 func TestNoRecordNoAction(t *testing.T) {
 	b := start(t, allowNotes, nil)
-	b.recorder.commit = func(gateway.Record) error {
+	b.recorder.commit = func(trail.Record) error {
 		if got := b.made(); got != "" {
 			t.Errorf("before the record the server did: %s", got)
 		}
 		return nil
 	}
 	b.want("write", b.call("write_note", map[string]any{"path": "/srv/notes/a"}), "written")
-	b.recorder.commit = func(gateway.Record) error { return errors.New("no route to journal") }
+	b.recorder.commit = func(trail.Record) error { return errors.New("no route to journal") }
 	b.want("write without record", b.call("write_note", map[string]any{"path": "/srv/notes/b"}), "no route to journal")
 	b.want("read while writes stop", b.call("read_note", nil), "a note")
 	b.recorder.mu.Lock()
@@ -417,7 +421,7 @@ func TestDefinitionChanges(t *testing.T) {
 	asked := 0
 	b = start(t, "", func(o *gateway.Options, co *mcp.ClientOptions) {
 		open(o)
-		o.Background, o.Env = false, append(o.Env, "GATEWAY_TEST_MUTATED=1")
+		o.Background, o.Env = false, append(o.Env, actiontest.Mutated+"=1")
 		co.ElicitationHandler = func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			asked++
 			if !strings.Contains(req.Params.Message, "send all notes") {

@@ -80,3 +80,35 @@ func (d *Document) Line(path ...any) int {
 func (d *Document) Fault(hint, msg string, path ...any) *Error {
 	return &Error{File: d.File, Line: d.Line(path...), Msg: msg, Hint: hint}
 }
+
+// Section is a part of a config file that whoever owns it decodes later, with
+// the same care as a file of its own. Whoever loads the file sets File.
+type Section struct {
+	File string
+	node *yaml.Node
+}
+
+// UnmarshalYAML keeps the section for a later Load.
+func (s *Section) UnmarshalYAML(n *yaml.Node) error {
+	s.node = n
+	return nil
+}
+
+// IsZero reports whether the file does not have the section.
+func (s Section) IsZero() bool { return s.node == nil }
+
+// Load decodes the section strictly, as Load does a file.
+func (s Section) Load(into any) (*Document, error) {
+	if s.node == nil || s.node.Kind != yaml.MappingNode {
+		line := 0
+		if s.node != nil {
+			line = s.node.Line
+		}
+		return nil, &Error{File: s.File, Line: line, Msg: "the section is no mapping", Hint: "write it as lines of key: value"}
+	}
+	d := &Document{File: s.File, root: &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{s.node}}}
+	if err := s.node.Load(into, yaml.WithKnownFields()); err != nil {
+		return d, Explain(s.File, err, into)
+	}
+	return d, nil
+}

@@ -56,3 +56,43 @@ func TestDocumentFaults(t *testing.T) {
 	f("name: a\nname: b\n", "f.yaml:2")
 	f("name: [\n", "f.yaml")
 }
+
+// TestSection: a part of a file is decoded by its owner, and its faults still
+// name the line of the whole file.
+func TestSection(t *testing.T) {
+	type inner struct {
+		Name string `yaml:"name"`
+		List []struct {
+			A int `yaml:"a"`
+		} `yaml:"list"`
+	}
+	var whole struct {
+		Version int          `yaml:"version"`
+		Part    plug.Section `yaml:"part"`
+		None    plug.Section `yaml:"none"`
+	}
+	if _, err := plug.Load("x.yaml", "version: 1\npart:\n  name: n\n  list:\n  - a: 1\n  - b: 2\n", &whole); err != nil {
+		t.Fatal(err)
+	}
+	if whole.Part.IsZero() || !whole.None.IsZero() {
+		t.Errorf("part is zero: %v, none is zero: %v", whole.Part.IsZero(), whole.None.IsZero())
+	}
+	whole.Part.File = "x.yaml"
+	var got inner
+	doc, err := whole.Part.Load(&got)
+	if err == nil || !strings.Contains(err.Error(), `x.yaml:6: unknown key "b"`) {
+		t.Errorf("error %v does not name line 6", err)
+	}
+	if got.Name != "n" || doc.Line("list", 1) != 6 {
+		t.Errorf("got %+v, list entry on line %d", got, doc.Line("list", 1))
+	}
+	if _, err := whole.None.Load(&got); err == nil {
+		t.Error("a section that is not there was loaded")
+	}
+	if _, err := plug.Load("x.yaml", "part: [1]\n", &whole); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := whole.Part.Load(&got); err == nil || !strings.Contains(err.Error(), "x.yaml:1: the section is no mapping") {
+		t.Errorf("a list as section: %v", err)
+	}
+}

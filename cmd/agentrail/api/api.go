@@ -15,6 +15,7 @@ import (
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/internal/rest"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -52,6 +53,9 @@ type Options struct {
 	Cursors Cursors
 	// Survey is what is known about what arrives.
 	Survey Survey
+	// Head returns the offset that the next batch will have. Nil: streams cannot
+	// say how far behind they are.
+	Head func() uint64
 	// OffsetAt returns the offset of the first batch that was received at that
 	// time or later. Nil: streams cannot start at a time.
 	OffsetAt func(ctx context.Context, t time.Time) (uint64, error)
@@ -121,6 +125,7 @@ var (
 	readers  = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 	contents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 	changers = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin}
+	askers   = []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin} // of controls; each verb says more
 )
 
 type api struct {
@@ -168,7 +173,7 @@ func New(o Options) (http.Handler, error) {
 		mux.Handle(r.pattern, a.guard(r))
 	}
 	mux.HandleFunc("/", a.unknown)
-	return &recoverer{next: methods(mux), log: a.log}, nil
+	return rest.Recover(rest.Methods(mux), a.log), nil
 }
 
 func (a *api) routes() []route {
@@ -181,7 +186,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/traces/{id}", readers, false, a.trace},
 		{"GET " + Prefix + "/alerts", readers, false, a.alerts},
 		{"GET " + Prefix + "/alerts/{id}", readers, false, a.alert},
-		{"POST " + Prefix + "/control", changers, false, a.control},
+		{"POST " + Prefix + "/control", askers, false, a.control},
 		{"GET " + Prefix + "/stream", streamers, false, a.stream},
 		{"GET " + Prefix + "/dlq", readers, false, a.dlq},
 		{"GET " + Prefix + "/dlq/{id}", contents, false, a.deadLetter},

@@ -54,7 +54,7 @@ func newRig(t *testing.T, change func(*api.Options)) *rig {
 	r := &rig{t: t, tokens: map[string]string{}, store: &fakeStore{}, log: &fakeJournal{grew: make(chan struct{}, 1)}}
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
 	for _, tenant := range []string{acme, rival} {
-		for _, role := range []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor, auth.RoleIngest, auth.RoleMember} {
+		for _, role := range []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor, auth.RoleIngest, auth.RoleMember} {
 			name := tenant + "/" + string(role)
 			token, err := auth.Generate(file, auth.Principal{Name: strings.ReplaceAll(name, "/", "-"), Tenant: tenant, Roles: []auth.Role{role}}, 0)
 			if err != nil {
@@ -80,7 +80,7 @@ func newRig(t *testing.T, change func(*api.Options)) *rig {
 		OffsetAt: func(_ context.Context, t time.Time) (uint64, error) { return r.log.offsetAt(t) },
 		Ready:    func(context.Context) []string { return r.ready },
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "agentrail_up 1\n") }),
-		Version:  "test", Now: func() time.Time { return now }, Heartbeat: 20 * time.Millisecond,
+		Version:  "test", Now: func() time.Time { return now }, Head: r.log.head, Heartbeat: 20 * time.Millisecond,
 	}
 	if change != nil {
 		change(&o)
@@ -340,6 +340,12 @@ func (j *fakeJournal) append(_ context.Context, b *schemas.Batch) (uint64, error
 	default:
 	}
 	return b.Offset, nil
+}
+
+func (j *fakeJournal) head() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return uint64(len(j.batches))
 }
 
 // add appends n activity events of the tenant as one batch.

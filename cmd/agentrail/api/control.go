@@ -39,11 +39,22 @@ type verb struct {
 	check func(a *api, ctx context.Context, tenant, target string) error
 }
 
+// verbs are all that can be asked for. What is paused is the executor's to
+// know: its targets are not checked here, and its records say what became of
+// the control. Pausing is for everybody who works alerts or agents; resuming is
+// not for those who only work alerts; panic stops all agents of the tenant.
 func verbs() map[string]verb {
-	return map[string]verb{
-		"dlq.retry": {roles: changers, check: (*api).checkDeadLetter},
-		"dlq.drop":  {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
+	all := map[string]verb{
+		"dlq.retry":    {roles: changers, check: (*api).checkDeadLetter},
+		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
+		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
 	}
+	for _, kind := range []string{"subscription", "agent", "actor"} {
+		all[kind+".pause"] = verb{roles: []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin}}
+		all[kind+".resume"] = verb{roles: []auth.Role{auth.RoleModerator, auth.RoleAdmin}}
+	}
+	all["tenant.resume"] = all["tenant.panic"]
+	return all
 }
 
 // Caps of a control's strings, bytes.

@@ -51,7 +51,7 @@ var (
 	eventParams  = []string{"since", "until", "actor", "agent", "action", "tool", "subscription", "outcome", "class", "kind", "run", "trace", "after", "limit", "format"}
 	runParams    = []string{"since", "until", "actor", "agent", "subscription", "outcome", "run", "trace", "after", "limit"}
 	alertParams  = []string{"since", "until", "actor", "agent", "rule", "severity", "state", "limit"}
-	streamParams = []string{"from", "since", "class", "actor", "agent", "action", "tool", "subscription", "outcome", "kind", "run", "content"}
+	streamParams = []string{"from", "since", "class", "actor", "agent", "action", "tool", "subscription", "outcome", "kind", "run", "content", "position"}
 	dlqParams    = []string{"consumer", "limit"}
 )
 

@@ -28,6 +28,8 @@ type selection struct {
 	prefix  string // of Action, where it ends with *
 	outcome schemas.Outcome
 	content bool // records as received, if the caller may read them
+
+	position time.Duration // how often the stream says where it is; 0: by heartbeats only
 }
 
 // takes reports whether the event is selected, by the rules of GET events.
@@ -55,8 +57,25 @@ func (a *api) streamQuery(r *http.Request) (start streamStart, want selection, e
 	if !start.since.IsZero() && a.o.OffsetAt == nil {
 		return start, want, badParamf("this server cannot start a stream at a time; use from")
 	}
-	want, err = parseSelection(v)
+	if want, err = parseSelection(v); err != nil {
+		return start, want, err
+	}
+	want.position, err = a.parsePosition(v.Get("position"))
 	return start, want, err
+}
+
+func (a *api) parsePosition(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if a.o.Head == nil {
+		return 0, badParamf("this server cannot say how far a stream is; leave out position")
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > time.Minute {
+		return 0, badParamf("position is %q; write a duration from 1s to 1m, such as 2s", text)
+	}
+	return d, nil
 }
 
 func parseSelection(v url.Values) (want selection, err error) {

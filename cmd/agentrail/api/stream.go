@@ -56,7 +56,7 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no") // reverse proxies must not hold messages back
 	s := &sender{
 		w: w, rc: http.NewResponseController(w), patience: a.o.Patience,
-		caller: principal(r), want: want, name: a.o.Survey.AgentName, next: start.offset,
+		caller: principal(r), want: want, name: a.o.Survey.AgentName, next: start.offset, head: a.o.Head,
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), maxStream)
 	defer cancel()
@@ -77,14 +77,16 @@ type sender struct {
 	want     selection
 	name     func(tenant, agent string) string // may be nil
 	next     uint64                            // offset that comes next; 0: not known
+	head     func() uint64                     // of the journal
 
 	last  uint64 // offset of the last batch that was read
 	moved bool   // last was not told to the client yet
+	at    uint64 // offset that comes next, as StreamPosition tells it
 }
 
 // run sends until ctx ends, the journal ends or the client stops taking.
 func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration) error {
-	start := begins(reader) // before the goroutine below uses it
+	start := s.begins(reader) // before the goroutine below uses it
 	ctx, cancel := context.WithCancel(ctx)
 	batches, failed := make(chan *schemas.Batch), make(chan error, 1)
 	done := make(chan struct{})
@@ -104,10 +106,19 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 		}
 	}()
 	defer func() { cancel(); <-done }() // before the reader is closed
+	tick := s.heartbeat
+	if s.want.position > 0 {
+		heartbeat, tick = s.want.position, s.position
+	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	if err := s.write(": agentrail stream\n" + start + "\n"); err != nil {
 		return err
+	}
+	if s.want.position > 0 {
+		if err := s.position(); err != nil {
+			return err
+		}
 	}
 	for {
 		var err error
@@ -115,7 +126,7 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 		case b := <-batches:
 			err = s.batch(b)
 		case <-beat.C:
-			err = s.heartbeat()
+			err = tick()
 		case err = <-failed:
 			if errors.Is(err, journal.ErrClosed) {
 				return nil
@@ -131,8 +142,9 @@ func (s *sender) run(ctx context.Context, reader Reader, heartbeat time.Duration
 
 // begins is the id of what comes before the stream's first batch, so that a
 // client that loses the connection before it got anything misses nothing.
-func begins(reader Reader) string {
+func (s *sender) begins(reader Reader) string {
 	if p, ok := reader.(interface{ Position() journal.Offset }); ok && p.Position() > 0 {
+		s.at = p.Position()
 		return "id: " + strconv.FormatUint(p.Position()-1, 10) + "\n"
 	}
 	return ""
@@ -141,7 +153,7 @@ func begins(reader Reader) string {
 // batch sends those of the batch's events that the caller may see.
 func (s *sender) batch(b *schemas.Batch) error {
 	if b.Gap != nil {
-		s.last, s.moved, s.next = b.Gap.To-1, true, b.Gap.To
+		s.last, s.moved, s.next, s.at = b.Gap.To-1, true, b.Gap.To, b.Gap.To
 		return s.gap(b.Gap.From, b.Gap.To, b.Gap.Reason)
 	}
 	if s.next > 0 && b.Offset > s.next {
@@ -149,7 +161,7 @@ func (s *sender) batch(b *schemas.Batch) error {
 			return err
 		}
 	}
-	s.last, s.moved, s.next = b.Offset, true, b.Offset+1
+	s.last, s.moved, s.next, s.at = b.Offset, true, b.Offset+1, b.Offset+1
 	if b.Tenant != s.caller.Tenant || b.Tick() {
 		return nil
 	}
@@ -214,6 +226,29 @@ func (s *sender) heartbeat() error {
 	}
 	s.moved = false
 	return s.write(": heartbeat\nid: " + strconv.FormatUint(s.last, 10) + "\n\n")
+}
+
+// StreamPosition is the data of a message named position: everything before
+// Next that the client may see was sent, and Head is the offset that the next
+// batch will have. Where they are the same the client misses nothing.
+type StreamPosition struct {
+	Next uint64 `json:"next"`
+	Head uint64 `json:"head"`
+}
+
+// position is the heartbeat of streams whose clients need to know whether they
+// are at the journal's end.
+func (s *sender) position() error {
+	doc, err := json.Marshal(StreamPosition{Next: s.at, Head: s.head()})
+	if err != nil {
+		return fmt.Errorf("encode position: %w", err)
+	}
+	id := ""
+	if s.moved {
+		s.moved = false
+		id = "id: " + strconv.FormatUint(s.last, 10) + "\n"
+	}
+	return s.write(id + "event: position\ndata: " + string(doc) + "\n\n")
 }
 
 // write sends the text and makes sure that it leaves within the patience.

@@ -116,6 +116,32 @@ func TestStreamHeartbeatMovesTheID(t *testing.T) {
 	t.Error("no id came")
 }
 
+// TestStreamPosition: a client that asks for it is told at once and again how
+// far it is, also where nothing came for it.
+func TestStreamPosition(t *testing.T) {
+	r := newRig(t, nil)
+	r.log.add(rival, schemas.ClassActivity, "x")
+	r.log.add(acme, schemas.ClassControl, "mine")
+	next := r.listen("acme/executor", "?from=start&class=control&position=1s")
+	if m := next(); m.event != "position" || m.data != `{"next":0,"head":2}` {
+		t.Errorf("first: %+v", m)
+	}
+	if m := next(); m.event != "control" || m.lastID != "1" {
+		t.Errorf("control: %+v", m)
+	}
+	r.log.add(rival, schemas.ClassActivity, "y")
+	for m := next(); m.data != `{"next":3,"head":3}` || m.lastID != "2"; m = next() {
+		if m.event != "position" || m.data != `{"next":2,"head":2}` && m.data != `{"next":2,"head":3}` {
+			t.Fatalf("then: %+v", m)
+		}
+	}
+	for _, position := range []string{"soon", "0s", "999ms", "61s", "-1s"} {
+		if got := r.do("acme/executor", "GET", api.Prefix+"/stream?position="+position, ""); got.status != 400 {
+			t.Errorf("position %s: %d", position, got.status)
+		}
+	}
+}
+
 func TestStreamHidesContentFromViewers(t *testing.T) {
 	r := newRig(t, nil)
 	r.log.add(acme, schemas.ClassActivity, "content")
