@@ -33,7 +33,7 @@ var edges = map[string][]string{
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine", "internal/otlpwire"},
 	"collector/store/engine":        {"internal/durable"},
 	"collector/recent":              {"schemas"},
-	"detectors":                     {"schemas", "internal/plug"},
+	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},
 	"detectors/rules":               {},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},

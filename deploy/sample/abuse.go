@@ -49,7 +49,7 @@ func abuseScenarios() []scenario {
 		{"trace-harvest", "somebody reads trace after trace within minutes", "a developer reads as many in an afternoon", []string{"trace_harvest"}, traceHarvest},
 		{"export-edited", "somebody changes the export of the audit log", "somebody tries to, and may not", []string{"audit_export_changed"}, exportEdited},
 		{"guardrail-edited", "somebody changes the policy on external sharing", "somebody tries to, and may not", []string{"guardrail_changed"}, guardrailEdited},
-		{"run-loop", "an agent is started again and again", "an agent is started as often over hours", []string{"agent_started_again_and_again"}, runLoop},
+		{"run-loop", "an agent is started again and again", "an agent is started as often over hours", []string{"agent_started_again_and_again", "rateband"}, runLoop},
 		{"approval-after-denials", "an agent is refused again and again, then a person approves", "an agent is refused twice, then a person approves", []string{"approval_after_denials", "denial"}, approvalAfterDenials},
 		{"memory-poisoned", "somebody changes the memory of an agent, which then writes", "somebody tries to, and may not; the agent writes as ever", []string{"memory_change_then_write"}, memoryPoisoned},
 		{"injected-share", "a run reads mail and shares a file", "a run reads mail and files a document", []string{"outside_content_then_permission"}, injectedShare},
