@@ -37,8 +37,9 @@ func (r *Responder) step(ctx context.Context, j *job) {
 	case !now.Before(j.r.Until):
 		r.expire(j)
 	case j.r.Status == Confirmed && j.r.Policy == selfTestPolicy:
-		r.undo(j, responder, "the test is over")
-		r.takeBack(ctx, j, t)
+		if r.undo(j, responder, "the test is over"); j.r.Status == Undoing {
+			r.takeBack(ctx, j, t)
+		}
 	case j.r.Status == Confirmed:
 		r.watch(ctx, j, t)
 	default:
@@ -131,6 +132,9 @@ func (r *Responder) confirm(j *job, how string) {
 	now := r.o.Now()
 	j.r.Confirmed, j.r.Problem, j.r.Tries, j.r.Alarmed = now, "", 0, false
 	r.next(j, recheck)
+	if j.r.Policy == selfTestPolicy {
+		j.r.NextTry = now
+	}
 	r.metrics.seconds.WithLabelValues(j.r.Action).Observe(now.Sub(j.r.Asked).Seconds())
 	r.move(j, Confirmed, responder, how)
 }
