@@ -81,12 +81,9 @@ func (p *puppet) counts() (int, int) {
 // on opens a house whose executor is the puppet.
 func (p *puppet) on(t testing.TB, yaml string) *house {
 	t.Helper()
-	h := newHouse(t, yaml)
-	h.targets = func(*state.Store) map[string]*response.Opened {
+	return newHouseOn(t, yaml, func(*state.Store) map[string]*response.Opened {
 		return map[string]*response.Opened{"executor": {Target: p, ConfirmWithin: 30 * time.Second, Interval: time.Hour}}
-	}
-	h.restart()
-	return h
+	})
 }
 
 func TestReadBackThatLiesIsAFailureWithAnAlarm(t *testing.T) {
