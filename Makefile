@@ -20,6 +20,7 @@ build: ## build bin/agentrail
 
 up: ## start everything on loopback and play the sample day
 	@./deploy/fetch-engine.sh </dev/null >/dev/null 2>&1 &
+	@./deploy/fetch-mcp.sh </dev/null >/dev/null 2>&1 &
 	@$(MAKE) --no-print-directory build
 	$(BIN) up --data $(DATA) $(UPFLAGS)
 

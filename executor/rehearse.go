@@ -27,7 +27,7 @@ type Attempt struct {
 // nothing else, that the agent is published, and that its owner is subscribed.
 // A hostile attempt that passes is a hole in the spec.
 func Rehearse(s *Spec) []Attempt {
-	rules := s.rules()
+	rules := s.Rules()
 	r := &rehearsal{spec: s, rules: rules, chain: gate.Full(rules)}
 	for _, step := range s.Steps {
 		if step.Action != nil && step.Action.Access != "read" {
@@ -123,8 +123,9 @@ func (r *rehearsal) ask(step, what string, a Action, tool string, raw []byte, ba
 	r.out = append(r.out, Attempt{Step: step, Case: what, Tool: tool, Arguments: string(raw), Hostile: bad, Verdict: r.chain.Decide(context.Background(), action)})
 }
 
-// rules allow the writes of the spec to its destinations.
-func (s *Spec) rules() *gate.Rules {
+// Rules allow the writes of the spec to its destinations, within its bounds, and
+// nothing else. They name the spec's file.
+func (s *Spec) Rules() *gate.Rules {
 	var writes []gate.AllowedWrite
 	for _, step := range s.Steps {
 		if step.Action == nil || step.Action.Access == "read" {

@@ -221,6 +221,12 @@ func Parse(file, text string) (*Spec, []Fault) {
 // Background reports whether the agent runs when nobody is present.
 func (s *Spec) Background() bool { return s.Trigger != nil }
 
+// Line is where a value stands in the file of the spec: Line("steps", 2).
+func (s *Spec) Line(path ...any) int { return s.doc.Line(path...) }
+
+// File is the file of the spec.
+func (s *Spec) File() string { return s.doc.File }
+
 // checker collects faults.
 type checker struct {
 	spec   *Spec

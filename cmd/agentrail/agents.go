@@ -11,10 +11,15 @@ import (
 func newAgents(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agents",
-		Short: "Specs of agents",
-		Long:  "Specs of agents: YAML files, kept in git, that say what an agent reads, does, and where to, and what bounds it.",
+		Short: "Agents: check their specs, review, publish and run them",
+		Long: "Agents are specs: YAML files, kept in git, that say what an agent reads, does, and where to, and what bounds it.\n" +
+			"validate and test look at files; the other verbs ask the executor.",
 	}
-	cmd.AddCommand(newAgentsValidate(c), newAgentsTest(c))
+	cmd.AddCommand(
+		newAgentsValidate(c), newAgentsTest(c),
+		newAgentsList(c), newAgentsReview(c), newAgentsAccess(c), newAgentsRun(c), newAgentsRuns(c),
+		newAgentsPublish(c), newAgentsRequestChanges(c), newAgentsUnpublish(c), newAgentsLimit(c),
+	)
 	return cmd
 }
 

@@ -25,19 +25,56 @@ import (
 // defaultServer is where serve and up listen if nothing else is said.
 const defaultServer = "http://127.0.0.1:7680"
 
-// client talks to the server's own API.
+// defaultExecutor is where the executor listens if nothing else is said.
+const defaultExecutor = "http://127.0.0.1:7690"
+
+// service is one of the processes that verbs talk to, and where they find it.
+type service struct {
+	name     string                   // in messages
+	flag     string                   // of its address
+	env      string                   // of its address
+	tokenEnv string                   // of the file with the token
+	address  string                   // where it listens if nothing else is said
+	prefix   string                   // of the paths
+	token    string                   // name of the token file in the usual places
+	start    string                   // how to start it
+	newToken string                   // how to make a token, up to the roles
+	of       func(r upRunning) string // its address in an `agentrail up`
+}
+
+var pipeline = service{
+	name: "server", flag: "server", env: "AGENTRAIL_SERVER", tokenEnv: "AGENTRAIL_TOKEN_FILE", address: defaultServer, prefix: api.Prefix, token: "token",
+	start:    "agentrail up, or: agentrail serve --config FILE",
+	newToken: "agentrail token new --file TOKENS.yaml --name me --roles ",
+	of:       func(r upRunning) string { return r.URL },
+}
+
+var executorService = service{
+	name: "executor", flag: "executor", env: "AGENTRAIL_EXECUTOR", tokenEnv: "AGENTRAIL_EXECUTOR_TOKEN_FILE", address: defaultExecutor, token: "executor.token",
+	start:    "agentrail up, or: agentrail executor --config FILE",
+	newToken: "agentrail token new --file EXECUTOR-TOKENS.yaml --name me@example.com --roles ",
+	of:       func(r upRunning) string { return r.Executor },
+}
+
+// addExecutor adds the flags that every verb has that talks to the executor.
+func addExecutor(c *console, cmd *cobra.Command) *client { return addService(c, cmd, executorService) }
+
+// client talks to the API of a service.
 type client struct {
 	c         *console
+	at        service
 	server    string
 	tokenFile string
 	memory    bool // the last good answer came from the server's memory
 }
 
 // addClient adds the flags that every client verb has.
-func addClient(c *console, cmd *cobra.Command) *client {
-	cl := &client{c: c}
-	cmd.Flags().StringVar(&cl.server, "server", "", "address of the server (env AGENTRAIL_SERVER; default "+defaultServer+")")
-	cmd.Flags().StringVar(&cl.tokenFile, "token-file", "", "file with the token (env AGENTRAIL_TOKEN_FILE; default ~/.config/agentrail/token, then data/token of `agentrail up`)")
+func addClient(c *console, cmd *cobra.Command) *client { return addService(c, cmd, pipeline) }
+
+func addService(c *console, cmd *cobra.Command, at service) *client {
+	cl := &client{c: c, at: at}
+	cmd.Flags().StringVar(&cl.server, at.flag, "", "address of the "+at.name+" (env "+at.env+"; default "+at.address+")")
+	cmd.Flags().StringVar(&cl.tokenFile, "token-file", "", "file with the token (env "+at.tokenEnv+"; default ~/.config/agentrail/"+at.token+", then data/"+at.token+" of `agentrail up`)")
 	return cl
 }
 
@@ -117,11 +154,24 @@ func (cl *client) get(ctx context.Context, path string, q url.Values, into any) 
 
 // post sends a JSON document and fills into with the answer.
 func (cl *client) post(ctx context.Context, path string, doc, into any) error {
+	return cl.postOnce(ctx, "", path, doc, into)
+}
+
+// postOnce is post with a key: whatever is sent again with it is done once.
+func (cl *client) postOnce(ctx context.Context, key, path string, doc, into any) error {
 	b, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	body, err := cl.do(ctx, http.MethodPost, path, nil, b, "application/json")
+	req, err := cl.request(ctx, http.MethodPost, path, nil, b)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	body, err := cl.send(req)
 	if err != nil {
 		return err
 	}
@@ -157,7 +207,7 @@ func (cl *client) request(ctx context.Context, method, path string, q url.Values
 	if err != nil {
 		return nil, err
 	}
-	u := base.JoinPath(api.Prefix, path)
+	u := base.JoinPath(cl.at.prefix, path)
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
@@ -176,7 +226,7 @@ func (cl *client) send(req *http.Request) (io.ReadCloser, error) {
 	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return nil, explainDial(req.URL, err)
+		return nil, cl.at.explainDial(req.URL, err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		cl.memory = resp.Header.Get(api.AnsweredFrom) == "memory"
@@ -194,10 +244,10 @@ func (cl *client) sayMemory() {
 }
 
 func (cl *client) base() (*url.URL, error) {
-	s := firstOf(cl.server, cl.c.env("AGENTRAIL_SERVER"), cl.running(), defaultServer)
+	s := firstOf(cl.server, cl.c.env(cl.at.env), cl.running(), cl.at.address)
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usagef("write it as "+defaultServer, "server address %q is no http address", s)
+		return nil, usagef("write it as "+cl.at.address, "%s address %q is no http address", cl.at.name, s)
 	}
 	return u, nil
 }
@@ -211,7 +261,7 @@ func (cl *client) running() string {
 		}
 		var r upRunning
 		if b, err := os.ReadFile(filepath.Join(filepath.Dir(file), runningFile)); err == nil && json.Unmarshal(b, &r) == nil {
-			return r.URL
+			return cl.at.of(r)
 		}
 		break
 	}
@@ -224,7 +274,7 @@ const maxTokenFile = 4 << 10
 // token reads the first token file that there is. A file that was named must
 // be there.
 func (cl *client) token() (string, error) {
-	named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE"))
+	named := firstOf(cl.tokenFile, cl.c.env(cl.at.tokenEnv))
 	files := cl.tokenFiles()
 	for _, file := range files {
 		f, err := os.Open(file)
@@ -232,7 +282,7 @@ func (cl *client) token() (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", hintf("make one where the server runs: agentrail token new --file TOKENS.yaml --name me --roles viewer > "+file, "read token: %w", err)
+			return "", hintf("make one where the "+cl.at.name+" runs: "+cl.at.newToken+"viewer > "+file, "read token: %w", err)
 		}
 		b, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
 		f.Close()
@@ -252,22 +302,22 @@ func (cl *client) token() (string, error) {
 // tokenFiles are where the token may be: the file that was named, or else the
 // usual places.
 func (cl *client) tokenFiles() []string {
-	if named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE")); named != "" {
+	if named := firstOf(cl.tokenFile, cl.c.env(cl.at.tokenEnv)); named != "" {
 		return []string{named}
 	}
 	dir := cl.c.env("XDG_CONFIG_HOME")
 	if dir == "" {
 		dir = filepath.Join(cl.c.env("HOME"), ".config")
 	}
-	return []string{filepath.Join(dir, "agentrail", "token"), filepath.Join("data", "token")}
+	return []string{filepath.Join(dir, "agentrail", cl.at.token), filepath.Join("data", cl.at.token)}
 }
 
-func explainDial(at *url.URL, err error) error {
+func (s service) explainDial(at *url.URL, err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return hintf("start it with: agentrail up, or: agentrail serve --config FILE; or name another with --server",
-			"no server answers at %s://%s: %w", at.Scheme, at.Host, op.Err)
+		return hintf("start it with: "+s.start+"; or name another with --"+s.flag,
+			"no %s answers at %s://%s: %w", s.name, at.Scheme, at.Host, op.Err)
 	}
-	return fmt.Errorf("ask server: %w", err)
+	return fmt.Errorf("ask %s: %w", s.name, err)
 }
 
 // answered is a problem that the server named.
@@ -288,16 +338,16 @@ func (cl *client) explainProblem(resp *http.Response) error {
 	}
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if json.Unmarshal(b, &p) != nil || p.Title == "" {
-		return hintf("is --server really an Agentrail server?", "server answered %s", resp.Status)
+		return hintf("is --"+cl.at.flag+" really an Agentrail "+cl.at.name+"?", "%s answered %s", cl.at.name, resp.Status)
 	}
 	hint := ""
 	switch resp.StatusCode {
 	case http.StatusBadRequest:
-		return usagef(p.Detail, "server refused the request: %s", p.Title)
+		return usagef(p.Detail, "%s refused the request: %s", cl.at.name, p.Title)
 	case http.StatusUnauthorized:
-		hint = "the token was read from " + cl.tokenPlace() + "; name another with --token-file, or make one where the server runs: agentrail token new --file TOKENS.yaml --name me --roles viewer"
+		hint = "the token was read from " + cl.tokenPlace() + "; name another with --token-file, or make one where the " + cl.at.name + " runs: " + cl.at.newToken + "viewer"
 	case http.StatusForbidden:
-		hint = "make a token with that role where the server runs: agentrail token new --file TOKENS.yaml --name me --roles " + neededRole(p.Detail)
+		hint = "make a token with that role where the " + cl.at.name + " runs: " + cl.at.newToken + neededRole(p.Detail)
 		if p.Code == "not_operator" {
 			hint = "ask those who run the server; auth.tenant in its config is their tenant"
 		}
@@ -313,7 +363,7 @@ func (cl *client) explainProblem(resp *http.Response) error {
 		}
 		hint += "; GET /readyz says what is not ready, agentrail doctor more"
 	}
-	err := &answered{resp.StatusCode, p.Code, fmt.Sprintf("server answered %d %s: %s", resp.StatusCode, p.Title, firstOf(p.Detail, p.Code))}
+	err := &answered{resp.StatusCode, p.Code, fmt.Sprintf("%s answered %d %s: %s", cl.at.name, resp.StatusCode, p.Title, firstOf(p.Detail, p.Code))}
 	if hint == "" {
 		return err
 	}
@@ -331,7 +381,7 @@ func neededRole(detail string) string {
 
 // tokenPlace names the file that the token is read from.
 func (cl *client) tokenPlace() string {
-	if named := firstOf(cl.tokenFile, cl.c.env("AGENTRAIL_TOKEN_FILE")); named != "" {
+	if named := firstOf(cl.tokenFile, cl.c.env(cl.at.tokenEnv)); named != "" {
 		return named
 	}
 	for _, file := range cl.tokenFiles() {

@@ -36,6 +36,8 @@ type config struct {
 	Sources   []plug.Config  `yaml:"sources"`
 	Detectors []plug.Config  `yaml:"detectors"`
 	Sinks     []plug.Config  `yaml:"sinks"`
+	// Executor is what agentrail executor runs with; serve does not look at it.
+	Executor *executorConfig `yaml:"executor"`
 
 	file  string
 	given struct{ sources, detectors bool } // an empty list means none, a missing one the default
@@ -161,6 +163,10 @@ func (c *config) merge(path string) error {
 	if err := plug.CheckSecrets(path, &doc, c); err != nil {
 		return err
 	}
+	if c.Executor != nil && c.Executor.doc == nil {
+		c.Executor.doc, _ = plug.Load(path, string(b), new(config)) // for the lines of faults; what is wrong in it was told above
+		c.Executor.settle(path)
+	}
 	c.given.sources = c.given.sources || c.Sources != nil
 	c.given.detectors = c.given.detectors || c.Detectors != nil
 	for _, list := range [][]plug.Config{c.Sources, c.Detectors, c.Sinks} {
@@ -259,6 +265,9 @@ func (c *config) check() error {
 	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
+	if c.Executor != nil {
+		errs = append(errs, c.Executor.check(c.Data))
+	}
 	if err := plug.Resolve(c); err != nil {
 		fault("%v", err)
 	}

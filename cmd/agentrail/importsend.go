@@ -98,7 +98,7 @@ func (r *importRun) post(ctx context.Context, p collector.Part) (*http.Response,
 	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return nil, explainDial(base, err)
+		return nil, pipeline.explainDial(base, err)
 	}
 	return resp, nil
 }

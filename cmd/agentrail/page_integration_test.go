@@ -438,7 +438,7 @@ func (c *chrome) pictures(name string) {
 // drained waits until no consumer is behind.
 func (s *inProcess) drained(t *testing.T) {
 	t.Helper()
-	cl := &client{c: &console{env: func(string) string { return "" }}, server: s.url, tokenFile: filepath.Join(t.TempDir(), "token")}
+	cl := &client{at: pipeline, c: &console{env: func(string) string { return "" }}, server: s.url, tokenFile: filepath.Join(t.TempDir(), "token")}
 	if err := os.WriteFile(cl.tokenFile, []byte(s.token), 0o600); err != nil {
 		t.Fatal(err)
 	}

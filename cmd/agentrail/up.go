@@ -48,6 +48,10 @@ type up struct {
 
 	token string
 	login string // path of the page, logged in once
+
+	executor  string // its address, once it listens
+	reference bool   // the agents' servers are those of npm
+
 	past  upState
 	view  *upView
 	store *upStore
@@ -102,7 +106,7 @@ func (u *up) run(ctx context.Context) error {
 		cancel()
 	}
 	played := make(chan error, 1)
-	go func() { played <- u.play(ctx, serverURL(addr), logger) }()
+	go func() { played <- u.play(ctx, cfg, serverURL(addr), logger) }()
 	select {
 	case err = <-played:
 		end()
@@ -130,7 +134,7 @@ func (u *up) run(ctx context.Context) error {
 
 // play shows the stream, plays the day unless it was played before, and goes on
 // with live traffic.
-func (u *up) play(ctx context.Context, url string, log *slog.Logger) error {
+func (u *up) play(ctx context.Context, cfg *config, url string, log *slog.Logger) error {
 	u.view.line("listening  %s   token in %s", url, u.cmds.path("token"))
 	if u.login != "" {
 		u.view.line("open       %s%s   logs in once, within %d minutes", url, u.login, int(auth.CodeLife.Minutes()))
@@ -168,6 +172,10 @@ func (u *up) play(ctx context.Context, url string, log *slog.Logger) error {
 		}
 		return nil
 	}
+	// after the day, so that it neither slows it nor counts in its table
+	ectx, end := context.WithCancel(ctx)
+	gone := u.runExecutor(ectx, cfg, url, log)
+	defer func() { end(); <-gone }()
 	u.view.line("ready      normal traffic goes on, some 20 records a second; Ctrl-C ends it")
 	return sender.Live(ctx, sample.Live(sample.Options{Seed: u.past.Seed, End: u.past.End}, u.c.now(), 20), nil)
 }

@@ -264,7 +264,7 @@ func TestDemoElsewhere(t *testing.T) {
 	}
 	var out bytes.Buffer
 	c := &console{out: &out, env: func(string) string { return "" }, now: time.Now}
-	d := &demo{c: c, cl: &client{c: c, server: srv.URL, tokenFile: file}, dir: "data", force: true, patience: time.Millisecond}
+	d := &demo{c: c, cl: &client{at: pipeline, c: c, server: srv.URL, tokenFile: file}, dir: "data", force: true, patience: time.Millisecond}
 	err := d.run(t.Context(), "burst")
 	h, ok := errors.AsType[*hinted](err)
 	if !ok || !strings.Contains(out.String(), "planted    burst: ") || !strings.Contains(err.Error(), "no alert about burst in 1ms") ||
@@ -327,7 +327,7 @@ func TestClientFindsTheRunningUp(t *testing.T) {
 		}
 	}
 	env := map[string]string{}
-	cl := &client{c: &console{env: func(n string) string { return env[n] }}, tokenFile: filepath.Join(dir, "token")}
+	cl := &client{at: pipeline, c: &console{env: func(n string) string { return env[n] }}, tokenFile: filepath.Join(dir, "token")}
 	f := func(want string) {
 		t.Helper()
 		if u, err := cl.base(); err != nil || u.String() != want {

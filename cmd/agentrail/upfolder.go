@@ -24,12 +24,15 @@ type upState struct {
 	Played  bool      `json:"played"`  // wholly
 	Table   string    `json:"table"`   // of incidents, as it was printed
 	Perfect bool      `json:"perfect"` // every incident found, every twin quiet
+
+	Enrolled bool `json:"enrolled,omitempty"` // the sample agents were published and subscribed to
 }
 
 // upRunning lies in the folder while an up runs there.
 type upRunning struct {
-	PID int    `json:"pid"`
-	URL string `json:"url"`
+	PID      int    `json:"pid"`
+	URL      string `json:"url"`
+	Executor string `json:"executor,omitempty"`
 }
 
 const (
@@ -113,7 +116,7 @@ func (u *up) save() error {
 // returns takes that back.
 func (u *up) mark(url string) func() {
 	file := filepath.Join(u.dir, runningFile)
-	b, err := json.Marshal(upRunning{PID: os.Getpid(), URL: url})
+	b, err := json.Marshal(upRunning{PID: os.Getpid(), URL: url, Executor: u.executor})
 	if err == nil {
 		err = os.WriteFile(file, b, 0o600)
 	}
@@ -175,7 +178,7 @@ sources:
   - {kind: audit, allow_backfill: true}
 sinks:
   - {kind: file, name: archive, path: %[2]s, filter: 'class == "alert" || access != "read"', from: start}
-`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone)
+%[4]s`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone, upExecutorConfig(dir))
 }
 
 // upToken returns the token in the folder, making it at the first start.

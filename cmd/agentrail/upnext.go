@@ -22,7 +22,7 @@ type upCommands struct {
 // newUpCommands returns the commands for the folder.
 func newUpCommands(c *console, dir, here string) upCommands {
 	u := upCommands{program: programName(), dir: dir, here: here}
-	cl := &client{c: c}
+	cl := &client{at: pipeline, c: c}
 	for _, file := range cl.tokenFiles() {
 		if file == filepath.Join("data", "token") {
 			break

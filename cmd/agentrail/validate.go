@@ -54,6 +54,14 @@ func (cfg *config) print(c *console) error {
 	for _, s := range cfg.Sinks {
 		p.line("sink", partName(s))
 	}
+	if e := cfg.Executor; e != nil {
+		p.line("executor", fmt.Sprintf("listens on %s, tenant %s, records to %s", e.Listen, e.Tenant, e.Server))
+		p.line("agents", e.Agents)
+		p.line("gate rules", firstOf(e.Rules, "none: only reads and confirmed writes pass"))
+		for _, s := range e.Actions.Servers {
+			p.line("MCP server", s.Name)
+		}
+	}
 	return p.err
 }
 

@@ -45,6 +45,9 @@ func (cfg *config) checkParts(ctx context.Context) error {
 	for _, c := range cfg.Sinks {
 		faults = append(faults, checkSink(ctx, c, log))
 	}
+	if cfg.Executor != nil {
+		faults = append(faults, cfg.Executor.checkFiles())
+	}
 	return errors.Join(faults...)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/gateway"
 )
@@ -19,7 +20,7 @@ func BenchmarkCall(b *testing.B) {
 		b.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Options{
-		Command: []string{os.Args[0]}, Env: append(os.Environ(), "GATEWAY_TEST_LOG="+os.DevNull),
+		Command: []string{os.Args[0]}, Env: append(os.Environ(), actiontest.Log+"="+os.DevNull),
 		Rules: r, User: "u", Background: true, Recorder: &memory{},
 	})
 	if err != nil {

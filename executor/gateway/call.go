@@ -146,7 +146,7 @@ func (g *Gateway) make(ctx context.Context, c *call) *mcp.CallToolResult {
 	if len(c.raw) > 0 {
 		params.Arguments = c.raw
 	}
-	res, err := g.wrapped.call(ctx, params)
+	res, err := g.wrapped.Call(ctx, params)
 	c.ended = g.o.Now()
 	switch {
 	case err == nil && res.IsError:

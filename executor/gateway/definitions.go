@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/agentrail/agentrail/internal/durable"
 )
@@ -104,14 +100,4 @@ func (d *Definitions) keep(tool, digest string, again bool) (err error) {
 	}
 	d.by = by
 	return nil
-}
-
-// digest of all that a tool says about itself.
-func digest(t *mcp.Tool) (string, error) {
-	b, err := json.Marshal(t)
-	if err != nil {
-		return "", fmt.Errorf("digest tool %s: %w", t.Name, err)
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
 }

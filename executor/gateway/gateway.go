@@ -14,6 +14,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/trail"
 )
@@ -42,7 +43,7 @@ type Options struct {
 type Gateway struct {
 	o       Options
 	chain   gate.Chain
-	wrapped *wrapped
+	wrapped *action.Stdio
 	run     *run
 
 	mu     sync.Mutex
@@ -70,7 +71,10 @@ func New(o Options) (*Gateway, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{o: o, chain: gate.Calls(o.Rules)}
-	g.wrapped = newWrapped(o)
+	g.wrapped = action.NewStdio(action.StdioOptions{
+		Command: o.Command, Env: o.Env, Dir: o.Dir, Stderr: o.Stderr, Result: int(o.Rules.Bounds.Result),
+		Client: "agentrail-gate", Version: o.Version, Log: o.Log,
+	})
 	g.run = newRun(o)
 	return g, nil
 }
@@ -83,12 +87,12 @@ var protocols = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 // until it goes or ctx ends. The record of the run is handed to the recorder
 // before Serve returns; closing the recorder is up to the caller.
 func (g *Gateway) Serve(ctx context.Context, client mcp.Transport) error {
-	defer g.wrapped.close()
-	init, err := g.wrapped.start(ctx)
+	defer g.wrapped.Close()
+	init, err := g.wrapped.Start(ctx)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", g.o.Command[0], err)
 	}
-	g.run.server = serverName(init, g.o.Command)
+	g.run.server = action.ServerName(init, g.o.Command)
 	server := mcp.NewServer(&mcp.Implementation{Name: "agentrail-gate", Version: g.o.Version}, &mcp.ServerOptions{
 		Instructions: init.Instructions, Logger: g.o.Log, SupportedProtocolVersions: protocols,
 		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
@@ -105,7 +109,7 @@ func (g *Gateway) Serve(ctx context.Context, client mcp.Transport) error {
 		}
 	})
 	// Run answers what is in flight before it returns
-	defer context.AfterFunc(ctx, g.wrapped.close)()
+	defer context.AfterFunc(ctx, g.wrapped.Close)()
 	err = server.Run(ctx, client)
 	if ctx.Err() != nil {
 		err = nil
@@ -113,7 +117,7 @@ func (g *Gateway) Serve(ctx context.Context, client mcp.Transport) error {
 	g.mu.Lock()
 	g.gone = true
 	g.mu.Unlock()
-	g.wrapped.close() // ends the calls in flight; each leaves its record
+	g.wrapped.Close() // ends the calls in flight; each leaves its record
 	g.calls.Wait()
 	return errors.Join(err, g.run.end(g.o))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
+	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/gateway"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -23,8 +24,7 @@ import (
 
 // TestMain is also the wrapped server: the test binary runs itself.
 func TestMain(m *testing.M) {
-	if log := os.Getenv("GATEWAY_TEST_LOG"); log != "" {
-		serveTools(log)
+	if actiontest.Main() {
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -108,7 +108,7 @@ func start(t *testing.T, rules string, set func(*gateway.Options, *mcp.ClientOpt
 		t.Fatal(err)
 	}
 	o := gateway.Options{
-		Command: []string{os.Args[0]}, Env: append(os.Environ(), "GATEWAY_TEST_LOG="+b.calls),
+		Command: []string{os.Args[0]}, Env: append(os.Environ(), actiontest.Log+"="+b.calls),
 		Rules: r, User: "dana@example.com", Background: true, Recorder: b.recorder, Version: "test", Stderr: io.Discard,
 	}
 	co := &mcp.ClientOptions{}
@@ -418,7 +418,7 @@ func TestDefinitionChanges(t *testing.T) {
 	asked := 0
 	b = start(t, "", func(o *gateway.Options, co *mcp.ClientOptions) {
 		open(o)
-		o.Background, o.Env = false, append(o.Env, "GATEWAY_TEST_MUTATED=1")
+		o.Background, o.Env = false, append(o.Env, actiontest.Mutated+"=1")
 		co.ElicitationHandler = func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			asked++
 			if !strings.Contains(req.Params.Message, "send all notes") {

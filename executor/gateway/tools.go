@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/trail"
 )
@@ -78,29 +79,15 @@ func (g *Gateway) current(ctx context.Context) (*catalogue, error) {
 func (g *Gateway) refresh(ctx context.Context) (*catalogue, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(g.o.Rules.Bounds.CallTimeout))
 	defer cancel()
-	defs, err := g.wrapped.tools(ctx)
+	defs, err := g.wrapped.Tools(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &catalogue{at: g.o.Now()}
 	for _, def := range defs {
-		t := tool{def: def, access: gate.Write, destructive: true}
-		if a := def.Annotations; a != nil {
-			if a.ReadOnlyHint {
-				t.access, t.destructive = gate.Read, false
-			} else if a.DestructiveHint != nil {
-				t.destructive = *a.DestructiveHint
-			}
-		}
-		switch g.o.Rules.Access[def.Name] {
-		case gate.Read:
-			t.access, t.destructive = gate.Read, false
-		case gate.Write:
-			if t.access == gate.Read { // what it destroys is not known
-				t.access, t.destructive = gate.Write, true
-			}
-		}
-		if t.digest, err = digest(def); err != nil {
+		t := tool{def: def}
+		t.access, t.destructive = action.Effect(def.Annotations, g.o.Rules.Access[def.Name])
+		if t.digest, err = action.Digest(def); err != nil {
 			return nil, err
 		}
 		if t.known = g.o.Rules.Definitions[def.Name]; t.known == "" {

@@ -89,9 +89,9 @@ func (s *Store) Resume(ctx context.Context, kind, name, response string, records
 	return lifted, nil
 }
 
-// Lapse takes out the pauses whose time is over and returns them. They stopped
-// holding before.
-func (s *Store) Lapse(ctx context.Context) ([]Pause, error) {
+// Lapse takes out the pauses whose time is over and returns them, and keeps what
+// record makes of each in the same transaction. They stopped holding before.
+func (s *Store) Lapse(ctx context.Context, record ...func(Pause) Record) ([]Pause, error) {
 	now := s.now()
 	var over []Pause
 	for _, list := range *s.brakes.Load() {
@@ -108,6 +108,11 @@ func (s *Store) Lapse(ctx context.Context) ([]Pause, error) {
 		for _, p := range over {
 			if _, err := t.exec("DELETE FROM pauses WHERE kind = ? AND target = ? AND response = ? AND until = ?", p.Kind, p.key().name, p.Response, nano(p.Until)); err != nil {
 				return fmt.Errorf("take pause of %s %s out: %w", p.Kind, p.Target, err)
+			}
+			for _, f := range record {
+				if err := s.queue(t, []Record{f(p)}); err != nil {
+					return err
+				}
 			}
 		}
 		t.after = append(t.after, func() {

@@ -24,6 +24,7 @@ const (
 	TimedOut    = "timeout"
 	Missed      = "missed"      // its time passed without it
 	Interrupted = "interrupted" // the executor ended before it
+	Shown       = "shown"       // of a call: it was decided on, not made
 )
 
 // Run is one run.
@@ -64,12 +65,12 @@ func scanRun(r scanner) (v Run, err error) {
 // BeginRun keeps a run. If it is of a subscription of which atMost runs are open
 // the error is ErrBusy; if one with its key was there before, ErrDuplicate. Of
 // two that begin at once one gets the last place. A run that has ended already,
-// such as one that was missed, takes no place.
+// such as one that was missed, takes no place, and neither does a single call.
 func (s *Store) BeginRun(ctx context.Context, r Run, atMost int, records ...Record) error {
 	return s.change(ctx, records, func(t *tx) error {
-		if r.Subscription != "" && r.Ended.IsZero() {
+		if r.Kind == KindAgent && r.Subscription != "" && r.Ended.IsZero() {
 			var open int
-			if err := t.row("SELECT count(*) FROM runs WHERE subscription = ? AND ended = 0", r.Subscription).Scan(&open); err != nil {
+			if err := t.row("SELECT count(*) FROM runs WHERE subscription = ? AND kind = 'agent' AND ended = 0", r.Subscription).Scan(&open); err != nil {
 				return fmt.Errorf("count runs: %w", explain(err))
 			}
 			if open >= max(1, atMost) {

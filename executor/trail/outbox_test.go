@@ -251,7 +251,7 @@ func TestOutboxKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]int{}
-	for _, id := range strings.Fields(srv.of("audit")) {
+	for id := range strings.FieldsSeq(srv.of("audit")) {
 		got[id]++
 	}
 	want := map[string]int{}

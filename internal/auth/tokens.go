@@ -26,6 +26,7 @@ const maxTokenFile = 4 << 20
 type Tokens struct {
 	path  string
 	table atomic.Pointer[map[digest]credential]
+	names atomic.Pointer[map[string]*Principal]
 }
 
 type digest = [sha256.Size]byte
@@ -71,9 +72,10 @@ func (t *Tokens) Reload() error {
 	if err != nil {
 		return err
 	}
-	table := map[digest]credential{}
+	table, names := map[digest]credential{}, map[string]*Principal{}
 	for _, e := range entries {
 		p := &Principal{Name: e.Name, Tenant: e.Tenant, Roles: e.Roles, Sources: e.Sources}
+		names[p.Name] = p
 		for _, h := range e.Tokens {
 			d, err := parseDigest(h.SHA256)
 			if err != nil {
@@ -86,7 +88,15 @@ func (t *Tokens) Reload() error {
 		}
 	}
 	t.table.Store(&table)
+	t.names.Store(&names)
 	return nil
+}
+
+// Named returns the principal of that name, whether or not a token of it is
+// live. The result is shared: do not change it.
+func (t *Tokens) Named(name string) (*Principal, bool) {
+	p, ok := (*t.names.Load())[name]
+	return p, ok
 }
 
 // Principal returns the caller that the token belongs to, or false if there is

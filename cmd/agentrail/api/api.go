@@ -15,6 +15,7 @@ import (
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/internal/rest"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -172,7 +173,7 @@ func New(o Options) (http.Handler, error) {
 		mux.Handle(r.pattern, a.guard(r))
 	}
 	mux.HandleFunc("/", a.unknown)
-	return &recoverer{next: methods(mux), log: a.log}, nil
+	return rest.Recover(rest.Methods(mux), a.log), nil
 }
 
 func (a *api) routes() []route {

@@ -1,4 +1,4 @@
-package gateway
+package action
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func filtered(chunks ...string) (out []byte, tooLarge bool) {
 			panic(err)
 		}
 	}
-	return to.Bytes(), errors.Is(context.Cause(ctx), errTooLarge)
+	return to.Bytes(), errors.Is(context.Cause(ctx), ErrTooLarge)
 }
 
 func TestLines(t *testing.T) {
@@ -39,7 +39,7 @@ func TestLines(t *testing.T) {
 	f("{\"id\":2}\n", true, long, long, long, "\n{\"id\":2}\n")
 }
 
-// FuzzLines: whatever the wrapped server writes, in whatever pieces, what comes
+// FuzzLines: whatever the server writes, in whatever pieces, what comes
 // out is lines of one JSON object each, none longer than allowed.
 func FuzzLines(f *testing.F) {
 	f.Add("{\"id\":1}\n{\"id\":2}\n", 3)

@@ -1,4 +1,4 @@
-package gateway
+package action
 
 import (
 	"bytes"
@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	maxUnasked = 200       // notifications and requests of the wrapped server a second
+	maxUnasked = 200       // notifications and requests of the server a second
 	maxWaste   = 256 << 20 // bytes of one line, past which the server is killed
 )
 
-// errTooLarge ends the calls that wait when an answer is too large to be read.
-var errTooLarge = errors.New("the wrapped server sent more than an answer may hold")
+// ErrTooLarge ends the calls that wait when an answer is too large to be read.
+var ErrTooLarge = errors.New("the server sent more than an answer may hold")
 
-// lines passes on what the wrapped server writes, line by line: no line longer
+// lines passes on what the server writes, line by line: no line longer
 // than max, none that is not one JSON object, and not more than maxUnasked a
 // second that answer nothing. What is held back costs the calls that wait at
 // most their time. It is the server's standard output.
@@ -97,13 +97,13 @@ func (l *lines) hold(p []byte) {
 		return
 	}
 	if l.waste == 0 {
-		l.log.Warn("answer of the wrapped server is too large", "most", l.max)
-		l.fail(errTooLarge)
+		l.log.Warn("answer of the server is too large", "most", l.max)
+		l.fail(ErrTooLarge)
 		l.waste = len(l.part)
 		l.part = nil
 	}
 	if l.waste += len(p); l.waste > maxWaste {
-		l.log.Error("wrapped server does not end its line and is killed")
+		l.log.Error("server does not end its line and is killed")
 		l.kill()
 	}
 }
@@ -117,7 +117,7 @@ func (l *lines) passes(line []byte) bool {
 		Method string `json:"method"`
 	}
 	if err := json.Unmarshal(line, &head); err != nil {
-		l.log.Warn("wrapped server wrote a line that is no message", "bytes", len(line))
+		l.log.Warn("server wrote a line that is no message", "bytes", len(line))
 		return false
 	}
 	if head.Method == "" {
@@ -127,7 +127,7 @@ func (l *lines) passes(line []byte) bool {
 		l.second, l.seen = now, 0
 	}
 	if l.seen++; l.seen == maxUnasked+1 {
-		l.log.Warn("wrapped server floods with messages that answer nothing; they are dropped", "a_second", maxUnasked)
+		l.log.Warn("server floods with messages that answer nothing; they are dropped", "a_second", maxUnasked)
 	}
 	return l.seen <= maxUnasked
 }
