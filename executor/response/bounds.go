@@ -148,7 +148,7 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 		return "other_tenant"
 	case a.Backfill:
 		return "backfill"
-	case a.Stale:
+	case a.Stale, !a.LastSeen.IsZero() && r.o.Now().Sub(a.LastSeen) > staleAfter:
 		return "stale"
 	case a.Transition == schemas.TransitionResolve:
 		return "resolved"
@@ -157,6 +157,10 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 	}
 	return ""
 }
+
+// staleAfter is the age of the newest evidence at which an alert is stale; it
+// may have become so while the executor was away.
+const staleAfter = 15 * time.Minute
 
 // ours reports whether the alert is about what the responder itself did: its
 // records have it as actor, and the id of the response as run. An id counts only
@@ -167,7 +171,7 @@ func (r *Responder) ours(ctx context.Context, a *schemas.Alert) bool {
 		return true
 	}
 	for _, id := range append([]string{a.Run, a.Entity.ID}, a.Tags...) {
-		if !isID(id) {
+		if !IsID(id) {
 			continue
 		}
 		r.mu.Lock()
