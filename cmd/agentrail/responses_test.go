@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/agentrail/agentrail/executor/platform"
 	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // burst sends records of background writes by a subscription, as its platform
@@ -77,7 +81,9 @@ func TestRunawayIsPausedByTheShippedPolicy(t *testing.T) {
 	if e.Run != r.ID || e.Subscription != bad.ID || e.Actor != "agentrail-response" || e.Outcome != "ok" {
 		t.Errorf("record %+v", e)
 	}
-	h.recorded("the pause", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/pauseagentsubscription") && e.Subscription == bad.ID })
+	h.recorded("the pause", func(e api.Event) bool {
+		return strings.HasSuffix(e.Endpoint, "/pauseagentsubscription") && e.Subscription == bad.ID
+	})
 
 	code, _, errs := h.cli("ann@example.com", "responses", "undo", r.ID, "--reason", "mine")
 	if code != exitFailure || !strings.Contains(errs, "has none of the roles") {
@@ -153,5 +159,43 @@ func TestPanicTakesTwo(t *testing.T) {
 		h.into(&pauses, ada, "pauses")
 		return len(pauses) == 0
 	})
-	h.recorded("the refusal", func(e api.Event) bool { return e.Action == "response.refused" && e.Actor == ada && e.Outcome == "denied" })
+	h.recorded("the refusal", func(e api.Event) bool {
+		return e.Action == "response.refused" && e.Actor == ada && e.Outcome == "denied"
+	})
+}
+
+// TestWitnessSeesRunsAndChanges: what confirms where a platform cannot.
+func TestWitnessSeesRunsAndChanges(t *testing.T) {
+	h := newHouse(t)
+	token, err := os.ReadFile(h.path("executor.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	head := false
+	w := &witness{
+		server: h.server, token: strings.TrimSpace(string(token)), tenant: "default", log: slog.New(slog.DiscardHandler),
+		onEvent: func(ev *schemas.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[fmt.Sprint(ev.Tenant, " ", ev.Kind, " ", ev.Action, " ", ev.Agent, " ", ev.Outcome)] = true
+		},
+		onHead: func(time.Time) { mu.Lock(); defer mu.Unlock(); head = true },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.follow(time.Now().Add(-time.Minute))(ctx) }()
+	defer func() { cancel(); <-done }()
+	h.await("the executor hears the server", func() bool { return h.fresh() })
+	h.ok("mo@example.com", "agents", "publish", "weekly-digest", "--version", "1")
+	h.ok("mo@example.com", "agents", "limit-subscribers", "weekly-digest", "--to", "all")
+	var sub platform.Subscription
+	h.into(&sub, "dana@example.com", "subscribe", "weekly-digest")
+	h.ok("dana@example.com", "subscriptions", "run", sub.ID)
+	h.await("all of it", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return head && seen["default workflow_run run.end weekly-digest ok"] && seen["default api_call subscription.create weekly-digest ok"] && seen["default api_call agent.publish weekly-digest ok"]
+	})
 }

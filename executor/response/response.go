@@ -111,8 +111,9 @@ type job struct {
 	turn    chan struct{} // whoever holds its one token may touch r and pending
 	r       state.Response
 	pending []state.ResponseEvent // not saved yet
-	due     time.Time             // guarded by Responder.mu
-	busy    bool                  // guarded by Responder.mu
+	asked   time.Time
+	due     time.Time // guarded by Responder.mu
+	busy    bool      // guarded by Responder.mu
 }
 
 // laneWidth is how many actions one target works on at once.
@@ -174,7 +175,7 @@ func (r *Responder) load(ctx context.Context) error {
 const maxOpen = 100_000
 
 func newJob(one state.Response) *job {
-	j := &job{turn: make(chan struct{}, 1), r: one, due: one.NextTry}
+	j := &job{turn: make(chan struct{}, 1), r: one, asked: one.Asked, due: one.NextTry}
 	j.turn <- struct{}{}
 	return j
 }
