@@ -391,3 +391,18 @@ func (c *choosy) Commit(ctx context.Context, r trail.Record) error {
 	}
 	return c.journal.Commit(ctx, r)
 }
+
+func TestOldResponsesAreForgotten(t *testing.T) {
+	h := newHouse(t, pausing)
+	h.r.OnAlert(alert())
+	h.journal.wait(t, "confirmed", 1, is("confirmed"))
+	h.later(time.Hour)
+	h.journal.wait(t, "undone", 1, is("undone"))
+	h.poll("all is recorded", func() bool {
+		left, err := h.store.UnrecordedResponses(t.Context(), 10)
+		return err == nil && len(left) == 0
+	})
+	h.clock.add(91 * 24 * time.Hour)
+	h.restart()
+	h.poll("it is forgotten", func() bool { return len(h.responses()) == 0 })
+}

@@ -60,6 +60,8 @@ type Store interface {
 	UnrecordedResponses(ctx context.Context, limit int) ([]state.ResponseEvent, error)
 	// RecordedResponse notes that the event is in the audit trail.
 	RecordedResponse(ctx context.Context, e state.ResponseEvent) error
+	// ForgetResponses deletes what was over, and recorded, before then.
+	ForgetResponses(ctx context.Context, before time.Time) (int64, error)
 }
 
 // Recorder puts a record into the audit trail; nil says that it is there.
@@ -185,6 +187,7 @@ func newJob(one state.Response) *job {
 func (r *Responder) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.record(ctx) })
+	parts.Go(func() { r.forget(ctx) })
 	for {
 		wait := r.dispatch(ctx, &parts)
 		t := time.NewTimer(wait)
@@ -197,6 +200,31 @@ func (r *Responder) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		t.Stop()
+	}
+}
+
+// How long responses that are over are kept here, and how often those that are
+// older are looked for. The audit trail has them all.
+const (
+	keepOver  = 90 * 24 * time.Hour
+	sweepEach = time.Hour
+)
+
+// forget keeps the executor's state small.
+func (r *Responder) forget(ctx context.Context) {
+	t := time.NewTicker(sweepEach)
+	defer t.Stop()
+	for {
+		if n, err := r.o.Store.ForgetResponses(ctx, r.o.Now().Add(-keepOver)); err != nil && ctx.Err() == nil {
+			r.o.Log.Warn("old responses cannot be forgotten", "err", err)
+		} else if n > 0 {
+			r.o.Log.Info("old responses forgotten", "responses", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
 	}
 }
 
