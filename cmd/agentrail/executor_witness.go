@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -56,9 +57,7 @@ func (w *witness) part(ctx context.Context, part url.Values, since time.Time) {
 	place := "" // offset of the last batch that came whole
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, witnessRetry) {
 		q := url.Values{"class": {"activity"}}
-		for k, v := range part {
-			q[k] = v
-		}
+		maps.Copy(q, part)
 		if place == "" {
 			q.Set("since", since.UTC().Format(time.RFC3339Nano))
 		}

@@ -38,7 +38,7 @@ func newPlatform(t testing.TB) *platform {
 				do(w, t, q)
 				return
 			}
-			http.Error(w, "{}", 404)
+			http.Error(w, "{}", http.StatusNotFound)
 		}
 	}
 	mux.HandleFunc("GET /api/triggers/{id}", trigger(func(w http.ResponseWriter, t map[string]any, _ *http.Request) { json.NewEncoder(w).Encode(t) }))
@@ -52,7 +52,7 @@ func newPlatform(t testing.TB) *platform {
 	mux.HandleFunc("POST /api/v1/deleteagentsubscription", func(w http.ResponseWriter, q *http.Request) {
 		var body struct{ SubscriptionID string }
 		if err := json.NewDecoder(q.Body).Decode(&body); err != nil || p.trigger[body.SubscriptionID] == nil {
-			http.Error(w, "{}", 404)
+			http.Error(w, "{}", http.StatusNotFound)
 			return
 		}
 		delete(p.trigger, body.SubscriptionID)
@@ -69,7 +69,7 @@ func newPlatform(t testing.TB) *platform {
 		defer p.mu.Unlock()
 		p.calls = append(p.calls, q.Method+" "+q.URL.EscapedPath())
 		if q.Header.Get("Authorization") != "Bearer s3cret" {
-			http.Error(w, "{}", 401)
+			http.Error(w, "{}", http.StatusUnauthorized)
 			return
 		}
 		if p.answer == nil || !p.answer(w, q) {
@@ -193,7 +193,7 @@ func TestPlatformsAnswersAndWhatTheyMean(t *testing.T) {
 	}, "failed", "larger than")
 	f("reading is down, the brake works", func(w http.ResponseWriter, q *http.Request) bool {
 		if q.Method == http.MethodGet {
-			http.Error(w, "", 503)
+			http.Error(w, "", http.StatusServiceUnavailable)
 			return true
 		}
 		return false
