@@ -22,6 +22,7 @@ type bounds struct {
 	begun   map[string][]time.Time // by policy; "" all that enforce
 	held    map[string][]time.Time // by policy
 	cooling map[string]time.Time   // by Response.Key: until when
+	swept   time.Time              // when those that are over were last taken out
 }
 
 func newBounds() bounds {
@@ -65,9 +66,10 @@ func (b *bounds) cool(c *Config, r *state.Response, from time.Time) {
 }
 
 // cools reports whether the policy leaves the entity alone. What cooled down
-// is forgotten now and then.
+// is forgotten each minute.
 func (b *bounds) cools(key string, now time.Time) bool {
-	if len(b.cooling) > maxCooling {
+	if now.Sub(b.swept) >= time.Minute {
+		b.swept = now
 		for k, until := range b.cooling {
 			if !now.Before(until) {
 				delete(b.cooling, k)
@@ -76,9 +78,6 @@ func (b *bounds) cools(key string, now time.Time) bool {
 	}
 	return now.Before(b.cooling[key])
 }
-
-// maxCooling is the size at which cool-downs that are over are swept.
-const maxCooling = 10_000
 
 // within returns how many of the times lie in the last hour, and keeps only
 // these.

@@ -406,3 +406,29 @@ func TestOldResponsesAreForgotten(t *testing.T) {
 	h.restart()
 	h.poll("it is forgotten", func() bool { return len(h.responses()) == 0 })
 }
+
+// TestTargetThatIsTakenOutOfTheConfig: what it did is not shown as paused for
+// ever, and somebody is told.
+func TestTargetThatIsTakenOutOfTheConfig(t *testing.T) {
+	p := newPuppet()
+	yaml := "targets: [{kind: task, name: old, assignee: a}]\n" + strings.Replace(pausing, "ttl: 1h", "ttl: 1h\n    via: old", 1)
+	h := newHouseOn(t, yaml, func(*state.Store) map[string]*response.Opened {
+		return map[string]*response.Opened{"old": {Target: p, ConfirmWithin: 30 * time.Second}}
+	})
+	h.r.OnAlert(alert())
+	h.journal.wait(t, "confirmed", 1, is("confirmed"))
+	h.crash()
+	c, err := response.Parse("new.yaml", "version: 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.policy, h.targets = c, nil
+	h.open()
+	h.start()
+	h.later(30 * time.Minute)
+	h.later(31 * time.Minute)
+	got := h.journal.wait(t, "ended", 1, is("ended")).Payload.Action
+	if !strings.Contains(got.Text, `target "old" is not configured any more; take it back on the platform`) || h.alarmed("response.stuck") != 1 {
+		t.Errorf("ended with %q and %d alarms", got.Text, h.alarmed("response.stuck"))
+	}
+}

@@ -137,6 +137,37 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestConditionsOverAlerts(t *testing.T) {
+	f := func(cel string, want bool, change func(*schemas.Alert)) {
+		t.Helper()
+		c, err := response.Parse("r.yaml", "version: 1\npolicies:\n- name: p\n  when: '"+cel+"'\n  action: agent.pause")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := response.Match(&c.Policies[0], alert(change)); err != nil || got != want {
+			t.Errorf("%s: %v %v, want %v", cel, got, err, want)
+		}
+	}
+	none := func(*schemas.Alert) {}
+	tagged := func(a *schemas.Alert) { a.Tags = []string{"owasp.asi02"} }
+	f(`"owasp.asi02" in alert.tags`, false, none)
+	f(`"owasp.asi02" in alert.tags`, true, tagged)
+	f(`alert.tags.exists(t, t.startsWith("owasp."))`, true, tagged)
+	f(`alert.count >= 300 && alert.observed < 1.0`, true, none)
+	f(`alert.count > 300`, false, none)
+	f(`entity.kind == "agent" && entity.id == "digest"`, true, none)
+	f(`alert.severity in ["high", "critical"] && alert.confidence != "low"`, true, none)
+	f(`alert.reason.matches("^[0-9]+ background")`, true, none)
+	f(`alert.late || alert.initiator == "human"`, false, none)
+	c, err := response.Parse("r.yaml", "version: 1\npolicies:\n- {name: p, when: '1 / alert.count == 1', action: agent.pause}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := response.Match(&c.Policies[0], alert(func(a *schemas.Alert) { a.Count = 0 })); err == nil {
+		t.Error("a condition without a value is no error")
+	}
+}
+
 // FuzzParse: whatever a policy file holds, it is taken or refused, and what was
 // taken judges any alert.
 func FuzzParse(f *testing.F) {

@@ -161,22 +161,22 @@ func (w *witness) of(r *state.Response) (sighting, time.Time) {
 // stream without a run. A stream that stands still confirms nothing.
 func (w *witness) confirms(r *state.Response, interval time.Duration) string {
 	s, head := w.of(r)
+	since := r.Asked
+	if s.run.After(since) { // whatever was changed before it did not stop it
+		since = s.run
+	}
 	switch {
-	case s.deleted.After(r.Asked):
+	case s.deleted.After(since):
 		return "the audit stream shows that it was deleted"
 	case r.Action == RemoveSubscription:
 		return ""
-	case s.edited.After(r.Asked):
+	case s.edited.After(since):
 		return "the audit stream shows that it was changed"
 	case r.Action == UnshareAgent:
 		return ""
 	}
 	if s.interval > 0 {
 		interval = s.interval
-	}
-	since := r.Asked
-	if s.run.After(since) {
-		since = s.run
 	}
 	if head.Sub(since) >= 2*interval {
 		return "the audit stream shows no run of it for two intervals of " + interval.Round(time.Second).String()
