@@ -142,10 +142,13 @@ func (s *intake) Routes() map[string]http.Handler {
 func (s *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusAccepted
 	a, fault := s.take(w, r)
-	if fault != nil {
+	switch {
+	case fromFirehose(r):
+		code = s.answerFirehose(w, r, fault)
+	case fault != nil:
 		code = fault.Status
 		problem.Write(w, *fault)
-	} else {
+	default:
 		w.Header().Set("Content-Type", typeJSON)
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(a)
@@ -168,18 +171,30 @@ func (s *intake) take(w http.ResponseWriter, r *http.Request) (*answer, *problem
 	if skipSpace(body, 0) == len(body) {
 		return nil, &problem.Details{Status: http.StatusBadRequest, Code: "empty_body", Detail: "the body holds no record"}
 	}
+	lim := decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords, Position: req.position}
+	key := r.Header.Get("Idempotency-Key")
+	d, fault := s.unwrap(r, req.media, body, &share)
+	if fault != nil {
+		return nil, fault
+	}
+	if d != nil {
+		if len(d.ends) == 0 {
+			return &answer{Rejected: []rejectedAt{}}, nil
+		}
+		body, key, lim.Ends, lim.Position = d.body, d.key, d.ends, d.position
+	}
 	b := newBatch(req.tenant, s.name, s.cfg.Log, req.media, s.now(), body)
 	if req.backfill {
 		b.Flags |= schemas.BatchBackfill
 	}
-	rejects, readErr := req.read(b, decode.Limits{RecordBytes: int(s.cfg.MaxRecord), Records: s.cfg.MaxRecords, Position: req.position})
+	rejects, readErr := req.read(b, lim)
 	if n := len(rejects); n > 0 && rejects[n-1].Code == decode.CodeTooManyRecords {
 		return nil, &problem.Details{
 			Status: http.StatusRequestEntityTooLarge, Code: "too_many_records",
 			Detail: fmt.Sprintf("the body holds more than the %d records that source %q takes at once; nothing was taken, send smaller batches", s.cfg.MaxRecords, s.name),
 		}
 	}
-	b.ID = batchID(b, r.Header.Get("Idempotency-Key"))
+	b.ID = batchID(b, key)
 	if len(b.Records) == 0 {
 		return nil, unreadable(readErr, nil, 0)
 	}
@@ -190,7 +205,8 @@ func (s *intake) take(w http.ResponseWriter, r *http.Request) (*answer, *problem
 	s.metrics.count(s.name, k, len(body), rejects)
 	s.records.spend(req.tenant, s.now(), len(b.Records))
 	s.rejects.spend(req.tenant, s.now(), sizeOf(rejects))
-	if len(rejects) == len(b.Records) {
+	// Who delivers for others would only deliver the same again.
+	if len(rejects) == len(b.Records) && d == nil {
 		return nil, unreadable(readErr, rejects, k.offset)
 	}
 	return &answer{Accepted: k.accepted, Duplicates: k.duplicates, Rejected: list(rejects), RejectedTotal: len(rejects), Offset: k.offset}, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/agentrail/agentrail/collector/decode"
@@ -54,6 +55,19 @@ func keep(ctx context.Context, appendTo AppendFunc, b *schemas.Batch, rejects []
 		letters[i].Offset = offset // b has none if its id was known
 	}
 	return k, park(ctx, appendTo, b, letters)
+}
+
+// insist calls store until it succeeds, for senders that nobody can tell to
+// come again. The error is that of ctx.
+func insist(ctx context.Context, log *slog.Logger, store func() error) error {
+	for backoff := time.Duration(0); ; {
+		err := store()
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		backoff = storeBackoff(log, backoff, err)
+		wait(ctx, backoff)
+	}
 }
 
 // park appends dead letters about records of b, a few megabytes a batch.

@@ -17,7 +17,8 @@ import (
 
 // The source otlp takes traces from OpenTelemetry SDKs and Collectors, over
 // gRPC and HTTP, on listeners of its own: it is the Collector's own OTLP
-// receiver. Logs and metrics are refused.
+// receiver. It takes logs whose bodies are records, if it is told which
+// mapping reads them. Metrics are refused.
 func init() {
 	Register("otlp", func(_ context.Context, c plug.Config, d Deps) (Source, error) { return newOTLP(c, d) })
 }
@@ -34,6 +35,12 @@ type otlpConfig struct {
 	TLS otlpTLS `yaml:"tls"`
 	// Mapping says what attributes mean. Default: otlp.
 	Mapping string `yaml:"mapping"`
+	// Logs names the mapping that reads the bodies of log records, such as
+	// audit. Default: none; logs are refused.
+	Logs string `yaml:"logs"`
+	// LogsName names their log within the source, as part of the identity of
+	// the records. Default: none.
+	LogsName string `yaml:"logs_name"`
 	// MaxBody caps a request after decompression, in whole MiB. Default:
 	// 16MiB.
 	MaxBody plug.Bytes `yaml:"max_body"`
@@ -97,6 +104,7 @@ type otlp struct {
 	cfg  otlpConfig
 	deps Deps
 	take *spanTaker
+	logs *logTaker // nil: logs are refused
 }
 
 func newOTLP(c plug.Config, d Deps) (*otlp, error) {
@@ -120,7 +128,14 @@ func newOTLP(c plug.Config, d Deps) (*otlp, error) {
 	if err := m.ForSpans(); err != nil {
 		return nil, c.Errorf("%v", err)
 	}
-	return &otlp{cfg: cfg, deps: d, take: newSpanTaker(c.Name, cfg, m, d)}, nil
+	s := &otlp{cfg: cfg, deps: d, take: newSpanTaker(c.Name, cfg, m, d)}
+	if cfg.Logs != "" {
+		if m, err = d.Decode.Mapping(cfg.Logs); err != nil {
+			return nil, c.Errorf("logs: %v", err)
+		}
+		s.logs = &logTaker{spanTaker: s.take, mapping: m, log: cfg.LogsName}
+	}
+	return s, nil
 }
 
 // stopTime is how long requests that are under way may take at the end.
@@ -132,11 +147,7 @@ func (s *otlp) Run(ctx context.Context) error {
 	f := otlpreceiver.NewFactory()
 	conf := f.CreateDefaultConfig().(*otlpreceiver.Config)
 	h.configure(conf, s.cfg)
-	next, err := consumer.NewTraces(s.take.consume)
-	if err != nil {
-		return fmt.Errorf("make receiver: %w", err)
-	}
-	r, err := f.CreateTraces(ctx, receiver.Settings{ID: component.NewID(f.Type()), TelemetrySettings: h.telemetry}, conf, next)
+	r, err := s.receiver(ctx, f, conf, receiver.Settings{ID: component.NewID(f.Type()), TelemetrySettings: h.telemetry})
 	if err != nil {
 		return fmt.Errorf("make receiver: %w", err)
 	}
@@ -149,4 +160,23 @@ func (s *otlp) Run(ctx context.Context) error {
 	case err := <-h.failed:
 		return errors.Join(fmt.Errorf("listen for traces: %w", err), h.stop(r))
 	}
+}
+
+// receiver makes the Collector's receiver for traces and, if they are taken,
+// logs: it is one for the same config, whoever it was made for.
+func (s *otlp) receiver(ctx context.Context, f receiver.Factory, conf *otlpreceiver.Config, set receiver.Settings) (component.Component, error) {
+	next, err := consumer.NewTraces(s.take.consume)
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.CreateTraces(ctx, set, conf, next)
+	if err != nil || s.logs == nil {
+		return r, err
+	}
+	logs, err := consumer.NewLogs(s.logs.consume)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.CreateLogs(ctx, set, conf, logs)
+	return r, err
 }

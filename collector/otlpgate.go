@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/extensionmiddleware"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -35,6 +36,7 @@ type otlpGate struct {
 	name   string
 	caller func(token string) (*auth.Principal, bool)
 	take   *spanTaker
+	logs   bool // are taken
 }
 
 // Authenticate returns ctx with the principal whose token the headers carry,
@@ -65,6 +67,7 @@ func (g *otlpGate) admit(ctx context.Context, authorization []string) (context.C
 
 // note is what the consumer has to say about one request beside success.
 type note struct {
+	logs     bool // what was sent, for the form of the answer
 	rejected int
 	reason   string
 	share    hold // of the bytes in flight
@@ -96,7 +99,7 @@ func (g *otlpGate) GetGRPCServerOptions(context.Context) ([]grpc.ServerOption, e
 			if err != nil || n == nil || n.rejected == 0 {
 				return resp, err
 			}
-			raw, err := n.answer().MarshalProto()
+			raw, err := n.answer().MarshalProto() // the same bytes for spans and logs
 			if into, ok := resp.(interface{ UnmarshalProto([]byte) error }); ok && err == nil {
 				err = into.UnmarshalProto(raw)
 			}
@@ -125,7 +128,16 @@ func httpStatus(c codes.Code) int {
 }
 
 // answer is a success that names what was rejected.
-func (n *note) answer() ptraceotlp.ExportResponse {
+func (n *note) answer() interface {
+	MarshalProto() ([]byte, error)
+	MarshalJSON() ([]byte, error)
+} {
+	if n.logs {
+		resp := plogotlp.NewExportResponse()
+		resp.PartialSuccess().SetRejectedLogRecords(int64(n.rejected))
+		resp.PartialSuccess().SetErrorMessage(n.reason)
+		return resp
+	}
 	resp := ptraceotlp.NewExportResponse()
 	resp.PartialSuccess().SetRejectedSpans(int64(n.rejected))
 	resp.PartialSuccess().SetErrorMessage(n.reason)
@@ -137,8 +149,13 @@ func (n *note) answer() ptraceotlp.ExportResponse {
 func (g *otlpGate) GetHTTPHandler(context.Context) (extensionmiddleware.WrapHTTPHandlerFunc, error) {
 	return func(_ context.Context, next http.Handler) (http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/v1/traces" {
-				http.Error(w, fmt.Sprintf("source %q takes traces, at /v1/traces; there is nothing at %q", g.name, r.URL.Path), http.StatusNotFound)
+			logs := r.URL.Path == "/v1/logs"
+			if r.URL.Path != "/v1/traces" && !(logs && g.logs) {
+				why := fmt.Sprintf("source %q takes traces, at /v1/traces; there is nothing at %q", g.name, r.URL.Path)
+				if logs {
+					why += "; to take logs name the mapping that reads them under logs: of the source"
+				}
+				http.Error(w, why, http.StatusNotFound)
 				return
 			}
 			n := noteOf(r.Context())
@@ -146,7 +163,7 @@ func (g *otlpGate) GetHTTPHandler(context.Context) (extensionmiddleware.WrapHTTP
 				http.Error(w, "not authenticated", http.StatusUnauthorized)
 				return
 			}
-			n.share.from = &g.take.inFlight
+			n.logs, n.share.from = logs, &g.take.inFlight
 			defer n.share.release()
 			r.Body = &metered{r.Body, &n.share}
 			next.ServeHTTP(&completer{ResponseWriter: w, note: n, count: func(code int) {

@@ -32,7 +32,7 @@ var gateID = component.MustNewID("agentrail")
 
 func newOTLPHost(s *otlp) *otlpHost {
 	return &otlpHost{
-		gate:   &otlpGate{name: s.take.name, caller: s.deps.Caller, take: s.take},
+		gate:   &otlpGate{name: s.take.name, caller: s.deps.Caller, take: s.take, logs: s.logs != nil},
 		failed: make(chan error, 1),
 		telemetry: component.TelemetrySettings{
 			Logger: zap.New(slogCore{s.deps.Log}), TracerProvider: tracenoop.NewTracerProvider(),

@@ -31,6 +31,34 @@ func (s *file) Reread(ctx context.Context, tenant string, record []byte) error {
 	return reread(ctx, s.read, s.append, b, int(s.cfg.MaxRecord))
 }
 
+// Reread implements Rereader.
+func (s *syslog) Reread(ctx context.Context, tenant string, record []byte) error {
+	b := newBatch(tenant, s.name, s.cfg.Log, typeJSON, s.now(), record)
+	return reread(ctx, s.mapping.Read, s.append, b, int(s.cfg.MaxRecord))
+}
+
+// Reread implements Rereader.
+func (s *bucketSource) Reread(ctx context.Context, tenant string, record []byte) error {
+	m, err := s.mappings.Mapping(s.cfg.Mapping)
+	if err != nil {
+		return err
+	}
+	b := newBatch(tenant, s.name, s.cfg.Log, typeJSON, s.now(), record)
+	if s.cfg.Backfill {
+		b.Flags |= schemas.BatchBackfill
+	}
+	return reread(ctx, m.Read, s.append, b, int(s.cfg.MaxRecord))
+}
+
+// Reread implements Rereader.
+func (s *bigquerySource) Reread(ctx context.Context, tenant string, record []byte) error {
+	b := newBatch(tenant, s.name, s.cfg.Log, typeJSON, s.now(), record)
+	if s.cfg.Backfill {
+		b.Flags |= schemas.BatchBackfill
+	}
+	return reread(ctx, s.mapping.Read, s.append, b, int(s.cfg.MaxRecord))
+}
+
 func reread(ctx context.Context, read readFunc, appendTo AppendFunc, b *schemas.Batch, maxRecord int) error {
 	rejects, err := read(b, decode.Limits{RecordBytes: maxRecord})
 	if err != nil {

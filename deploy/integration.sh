@@ -97,7 +97,7 @@ check "syslog sink -> rsyslog, TLS" rsyslog.log \
 check "syslog sink -> syslog-ng, TLS" syslog-ng.log \
   "$root/deploy/integration/syslog.sh" syslog-ng
 
-check "s3 sink -> MinIO, object lock" s3.log \
+check "s3 sink, s3 source, MinIO" s3.log \
   "$root/deploy/integration/s3.sh"
 
 check "telemetrygen -> traces -> Tempo" tempo.log \

@@ -67,6 +67,8 @@ func permissionColumns(users int) []api.Column[platform.Permission] {
 // verdictOn says what to make of a permission.
 func verdictOn(p platform.Permission) string {
 	switch {
+	case p.Scope == "":
+		return "used, needs no scope"
 	case p.Granted > 0 && p.Uses == 0:
 		return "unused: take it away"
 	case p.Granted == 0 && p.Asked && p.Uses == 0:

@@ -116,25 +116,10 @@ func (p *page) answers(v platform.Review, user string) {
 	for _, g := range v.Gates {
 		answer := "allows"
 		if !g.Verdict.Allow {
-			answer = "DENIES " + strings.TrimPrefix(g.Verdict.Text(), "denied by gate "+g.Verdict.Gate+" ") + opens(g.Verdict.File, g.Verdict.Line, g.Verdict.Role)
+			answer = "DENIES " + strings.TrimPrefix(g.Verdict.Text(), "denied by gate "+g.Verdict.Gate+" ") + platform.WhoMay(g.Verdict, v.Agent.Name)
 		}
 		p.line("", fmt.Sprintf("  %s  %-13s %s", g.Step, g.Gate, answer))
 	}
-}
-
-// opens says who may change a denial, and where.
-func opens(file string, line int, role string) string {
-	where := ""
-	if file != "" {
-		where = " in " + file
-		if line > 0 {
-			where += fmt.Sprintf(":%d", line)
-		}
-	}
-	if role == "" && where == "" {
-		return ""
-	}
-	return "; the role " + firstOf(role, "admin") + " may change that" + where
 }
 
 func nonEmpty(texts ...string) (out []string) {

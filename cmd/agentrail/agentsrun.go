@@ -142,7 +142,7 @@ func (c *console) printRun(v platform.Run) error {
 		text := strings.Join(nonEmpty(call.Step, call.Access+" by "+call.Tool, call.Status, call.Problem), "  ")
 		p.line("call", text)
 		if call.Verdict != nil && !call.Verdict.Allow && call.Verdict.Gate != "" {
-			p.line("", "                "+call.Verdict.Text()+opens(call.Verdict.File, call.Verdict.Line, call.Verdict.Role))
+			p.line("", "                "+call.Verdict.Text()+platform.WhoMay(*call.Verdict, v.Agent))
 		}
 	}
 	return p.err

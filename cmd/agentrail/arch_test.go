@@ -49,7 +49,7 @@ var edges = map[string][]string{
 	"executor/action":               {"executor/gate", "internal/plug"},
 	"executor/action/actiontest":    {},
 	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
-	"executor/gateway":              {"executor/action", "executor/gate", "executor/trail", "internal/durable"},
+	"executor/gateway":              {"executor/action", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/auth", "internal/durable", "internal/problem"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
 
@@ -51,6 +52,9 @@ type authConfig struct {
 	// Tenant owns what comes in by sources that have no credential, such as
 	// files. Default: default.
 	Tenant string `yaml:"tenant"`
+	// Issuers let callers in that bring a signed token (JWT) of an identity
+	// provider, such as a push subscription of Google Cloud Pub/Sub.
+	Issuers []auth.Issuer `yaml:"issuers"`
 }
 
 // logConfig says what the program logs about itself.
@@ -232,6 +236,11 @@ func (c *config) check() error {
 	}
 	if c.Version != 1 {
 		fault("version is %d; this program reads version: 1", c.Version)
+	}
+	for i, is := range c.Auth.Issuers {
+		if err := is.Check(); err != nil {
+			fault("auth.issuers[%d]: %v", i, err)
+		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		fault("log.level is %q; use debug, info, warn or error", c.Log.Level)

@@ -39,6 +39,9 @@ func newDemo(c *console) *cobra.Command {
 		if len(args) == 0 {
 			return d.list()
 		}
+		if args[0] == "runaway" {
+			return d.runaway(cmd.Context())
+		}
 		return d.run(cmd.Context(), args[0])
 	}
 	return cmd
@@ -62,6 +65,7 @@ func (d *demo) list() error {
 	for _, s := range sample.Demos() {
 		fmt.Fprintln(d.c.out, alignLine([]string{s.Name, s.What}, []int{12, 0}, width))
 	}
+	fmt.Fprintln(d.c.out, alignLine([]string{"runaway", runawayWhat}, []int{12, 0}, width))
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/brake"
+	"github.com/agentrail/agentrail/executor/gateway"
 	"github.com/agentrail/agentrail/executor/platform"
 	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
@@ -169,6 +170,9 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
 		Mounted: responseRoutes(responder),
+		MCP: gateway.NewHTTP(gateway.HTTPOptions{
+			Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
+		}),
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

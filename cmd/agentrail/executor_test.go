@@ -113,7 +113,7 @@ steps:
       access: write
       destructive: true
       destination: digest
-      scopes: [write_file]
+      scopes: [files.write_file]
       arguments: {content: "{{ steps.collect.text }}"}
   - {name: report, output: {text: "{{ steps.file.text }}"}}
 bounds: {items: 5, concurrency: 1, timeout: 30s, rate: 600, steps: 5}
@@ -211,13 +211,19 @@ func (h *house) execute() {
 // cli runs a verb as somebody.
 func (h *house) cli(who string, args ...string) (code int, out, errs string) {
 	h.t.Helper()
+	return h.as(h.t.Context(), who, "", args...)
+}
+
+// as is cli with a context and what is typed.
+func (h *house) as(ctx context.Context, who, typed string, args ...string) (code int, out, errs string) {
+	h.t.Helper()
 	env := map[string]string{
 		"AGENTRAIL_SERVER": h.server, "AGENTRAIL_TOKEN_FILE": h.path("token"),
 		"AGENTRAIL_EXECUTOR": h.address, "AGENTRAIL_EXECUTOR_TOKEN_FILE": h.path(who + ".token"),
 	}
 	var o, e bytes.Buffer
-	c := &console{in: strings.NewReader(""), out: &o, err: &e, env: func(n string) string { return env[n] }, now: time.Now}
-	code = run(h.t.Context(), args, c)
+	c := &console{in: strings.NewReader(typed), out: &o, err: &e, env: func(n string) string { return env[n] }, now: time.Now}
+	code = run(ctx, args, c)
 	return code, o.String(), e.String()
 }
 
@@ -351,7 +357,7 @@ func TestExecutor(t *testing.T) {
 	// another destination: denied, with what to do about it
 	h.agent("diary", h.path("files/private/diary.md"))
 	h.await("the agent is read", func() bool { return strings.Contains(h.ok(mo, "agents", "list"), "diary") })
-	if code, out, _ := h.cli(mo, "agents", "review", "diary", "--user", dana); code != exitFailure || !strings.Contains(out, "destination   DENIES") || !strings.Contains(out, "the role admin may change that in "+h.path("gates.yaml")) {
+	if code, out, _ := h.cli(mo, "agents", "review", "diary", "--user", dana); code != exitFailure || !strings.Contains(out, "destination   DENIES") || !strings.Contains(out, "The role admin may change that in "+h.path("gates.yaml")) {
 		t.Errorf("review of what would be denied ends with %d:\n%s", code, out)
 	}
 	h.ok(mo, "agents", "publish", "diary")

@@ -45,6 +45,10 @@ type executorConfig struct {
 	Publishers []auth.Role `yaml:"publishers"`
 	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
 	Missed string `yaml:"missed"`
+	// Hosts are names by which MCP clients reach the executor at /mcp, beside localhost and addresses.
+	Hosts []string `yaml:"hosts"`
+	// Origins are those of web pages that may speak to /mcp. Default: none.
+	Origins []string `yaml:"origins"`
 	// ConfirmTimeout is how long a person has to confirm a write. Default: 5m.
 	ConfirmTimeout plug.Duration `yaml:"confirm_timeout"`
 

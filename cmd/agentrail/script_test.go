@@ -24,6 +24,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "sample-mcp" { // up runs this program once more, for the tools of its agents
+		main()
+		return
+	}
 	time.Local = time.UTC // tables show local time
 	testscript.Main(m, map[string]func(){"agentrail": main, "notes-server": serveNotes})
 }

@@ -136,6 +136,12 @@ func TestUp(t *testing.T) {
 		})
 	}
 
+	u.await("executor   http://127.0.0.1:")
+	code, out, errs = u.cli("demo", "runaway", "--data", dir)
+	if code != exitOK || !strings.Contains(out, "paused     by policy runaway: ") || !strings.Contains(out, " let through, ") {
+		t.Errorf("demo runaway ends with %d: %s%s", code, out, errs)
+	}
+
 	u.stop()
 	if code := u.end(); code != exitOK || !strings.Contains(u.out.String(), "\nstopping\n") || !strings.Contains(u.out.String(), "\nstopped    everything is in "+dir) {
 		t.Errorf("Ctrl-C ends it with %d:\n%s%s", code, u.out.String(), u.errs.String())

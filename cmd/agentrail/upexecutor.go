@@ -16,6 +16,7 @@ import (
 	"github.com/agentrail/agentrail/executor/platform"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/internal/plug"
 )
 
 // upUser is on whose behalf the agents of up run, and who moderates them.
@@ -36,7 +37,7 @@ func upExecutorConfig(dir string) string {
   rules: gates.yaml
   servers:
     - {name: files, command: [%[3]q, sample-mcp, %[4]q], auth: none}
-    - {name: everything, command: [%[3]q, sample-mcp], auth: none}
+    - {name: reference, command: [%[3]q, sample-mcp], auth: none}
   sources:
 %[5]s`, filepath.Join(dir, "executor"), filepath.Join(dir, "agents"), selfProgram(), folder, sources.String())
 }
@@ -95,12 +96,42 @@ func (u *up) prepareExecutor(cfg *config) error {
 			return fmt.Errorf("make token of %s: %w", p.who.Name, err)
 		}
 	}
-	c.Actions.Servers = slices.Clone(c.Actions.Servers)
+	if err := u.prepareTraces(cfg); err != nil {
+		return err
+	}
 	for i, s := range c.Actions.Servers {
 		if len(s.Command) > 1 && s.Command[1] == "sample-mcp" {
 			c.Actions.Servers[i].Command = u.sampleServer(s.Name, s.Command[2:])
 		}
 	}
+	return nil
+}
+
+// prepareTraces opens a source for the executor's spans, if the config has none.
+func (u *up) prepareTraces(cfg *config) error {
+	if cfg.Executor.Traces != "" || slices.ContainsFunc(cfg.Sources, func(s plug.Config) bool { return s.Kind == "otlp" }) {
+		return nil
+	}
+	addr := "127.0.0.1:4318"
+	if _, port, err := net.SplitHostPort(u.listen); err == nil && port == "0" {
+		addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return fmt.Errorf("find a port for traces: %w", err)
+		}
+	}
+	addr = l.Addr().String()
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("find a port for traces: %w", err)
+	}
+	source, err := plug.NewConfig("otlp", "otlp", "{grpc: none, http: \""+addr+"\"}")
+	if err != nil {
+		return err
+	}
+	cfg.Sources = append(cfg.Sources, source)
+	cfg.Executor.Traces = "http://" + addr
 	return nil
 }
 
@@ -110,7 +141,7 @@ const referenceRelease = "2026.8.31"
 // sampleServer is the reference server from npm where it has been fetched, else
 // the one that this program brings.
 func (u *up) sampleServer(name string, args []string) []string {
-	kinds := map[string]string{"files": "filesystem", "everything": "everything"}
+	kinds := map[string]string{"files": "filesystem", "reference": "everything"}
 	cache, err := os.UserCacheDir()
 	node, nerr := exec.LookPath("node")
 	index := filepath.Join(cache, "agentrail", "mcp", referenceRelease, "node_modules", "@modelcontextprotocol", "server-"+kinds[name], "dist", "index.js")
@@ -139,14 +170,11 @@ func (u *up) runExecutor(ctx context.Context, cfg *config, url string, log *slog
 	}
 	c := *cfg.Executor
 	c.Server = url
-	err := u.prepareExecutor(&config{Auth: cfg.Auth, Executor: &c})
-	if err == nil {
-		if host, port, serr := net.SplitHostPort(u.listen); serr == nil && port == "0" {
-			c.Listen = net.JoinHostPort(host, port) // as was asked of the server
-		}
-		c.Listen, err = freeAddress(c.Listen, u.view)
+	if host, port, err := net.SplitHostPort(u.listen); err == nil && port == "0" {
+		c.Listen = net.JoinHostPort(host, port) // as was asked of the server
 	}
-	if err != nil {
+	var err error
+	if c.Listen, err = freeAddress(c.Listen, u.view); err != nil {
 		fail(err)
 		close(done)
 		return done

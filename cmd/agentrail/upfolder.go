@@ -79,6 +79,11 @@ func (u *up) prepare(ctx context.Context) (*config, error) {
 	if u.token, err = upToken(u.dir, cfg); err != nil {
 		return nil, err
 	}
+	if cfg.Executor != nil { // the server reads its tokens once
+		if err := u.prepareExecutor(cfg); err != nil {
+			return nil, err
+		}
+	}
 	return cfg, nil
 }
 

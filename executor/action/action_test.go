@@ -73,8 +73,10 @@ func start(t *testing.T, set func(*action.Config)) *bench {
 	b.credential("dana", "web", danas, "notes:read")
 	b.credential("erin", "notes", erins, "notes:read")
 	b.credential("erin", "web", erins, "notes:read")
-	web := httptest.NewServer(actiontest.Handler(b.calls))
+	end := make(chan struct{})
+	web := httptest.NewServer(actiontest.Handler(b.calls, end))
 	t.Cleanup(func() {
+		close(end)
 		web.CloseClientConnections()
 		web.Close()
 	})

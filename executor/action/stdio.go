@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -57,6 +58,30 @@ type child struct {
 	session *mcp.ClientSession
 	lines   *lines
 	gone    chan struct{} // closed when the process has been waited for
+	mute    atomic.Bool   // it no longer talks
+}
+
+// over reports whether it will answer no more.
+func (c *child) over() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return c.mute.Load()
+	}
+}
+
+// why is the reason for which a call failed.
+func (c *child) why(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF) || errors.Is(err, mcp.ErrConnectionClosed):
+		c.mute.Store(true)
+		return ErrGone
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // NewStdio returns a server that is started by its first use.
@@ -88,14 +113,12 @@ func (s *Stdio) child(ctx context.Context) (*child, error) {
 		return nil, ErrGone
 	}
 	if s.live != nil {
-		select {
-		case <-s.live.gone:
-			s.o.Log.Warn("server has ended", "state", s.live.cmd.ProcessState.String())
-			s.live.stop() // what it started may still run
-			s.live = nil
-		default:
+		if !s.live.over() {
 			return s.live, nil
 		}
+		s.live.stop() // itself, or what it started, may still run
+		s.o.Log.Warn("server has ended", "state", s.live.cmd.ProcessState.String())
+		s.live = nil
 	}
 	now := time.Now()
 	for len(s.starts) > 0 && now.Sub(s.starts[0]) >= startWindow {
@@ -164,10 +187,7 @@ func (s *Stdio) Tools(ctx context.Context) ([]*mcp.Tool, error) {
 	ctx, end := c.watched(ctx)
 	defer end()
 	out, err := list(ctx, c.session)
-	if err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return out, err
+	return out, c.why(ctx, err)
 }
 
 // list asks for all pages of tools.
@@ -195,10 +215,7 @@ func (s *Stdio) Call(ctx context.Context, params *mcp.CallToolParams) (*mcp.Call
 	ctx, end := c.watched(ctx)
 	defer end()
 	res, err := c.session.CallTool(ctx, params)
-	if err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return res, err
+	return res, c.why(ctx, err)
 }
 
 // watched is a context that ends when the process does or sends too much.

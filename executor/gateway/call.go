@@ -183,13 +183,13 @@ func (c *call) deny(o Options, v gate.Verdict) *mcp.CallToolResult {
 	default:
 		c.status = trail.StatusForbidden
 	}
-	res := failure("agentrail: " + v.Text() + ". " + howTo(o, c, v))
+	res := failure("agentrail: " + v.Text() + ". " + howTo(o.Background, c.name, c.tool.digest, v))
 	res.Meta = mcp.Meta{"agentrail/verdict": v}
 	return res
 }
 
 // howTo says what would have to change, and who may change it.
-func howTo(o Options, c *call, v gate.Verdict) string {
+func howTo(background bool, tool, digest string, v gate.Verdict) string {
 	where := "a policy file, named with --policy"
 	if v.File != "" {
 		where = v.File
@@ -202,10 +202,10 @@ func howTo(o Options, c *call, v gate.Verdict) string {
 		return "The user declined it; do not try it again."
 	case v.Code == codeExpired:
 		return "Nobody confirmed it in time."
-	case v.Confirm && !o.Background:
-		return fmt.Sprintf("Your client cannot ask its user to confirm a write. An %s may allow it in %s: writes: [{tool: %s, destinations: {...}}]", roleOf(v), where, c.name)
+	case v.Confirm && !background:
+		return fmt.Sprintf("Your client cannot ask its user to confirm a write. An %s may allow it in %s: writes: [{tool: %s, destinations: {...}}]", roleOf(v), where, tool)
 	case v.Code == codeChanged:
-		return fmt.Sprintf("An admin may look at the tool and then approve it in %s: definitions: {%s: %s}", where, c.name, c.tool.digest)
+		return fmt.Sprintf("An admin may look at the tool and then approve it in %s: definitions: {%s: %s}", where, tool, digest)
 	case v.Policy == "destination.trick" || v.Policy == "destination.ambiguous":
 		return "Name the destination once and as it is."
 	case v.Code == codeNoRecord || v.Code == codeUnknownTool || v.Code == codeTooLarge || v.Code == codeFailed:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -62,10 +63,16 @@ const codeNoAsking = "no_elicitation"
 
 // ask asks the client's user a question of yes and no.
 func (g *Gateway) ask(ctx context.Context, s *mcp.ServerSession, text string) string {
+	return elicit(ctx, s, text, g.o.ConfirmTimeout)
+}
+
+// elicit asks the client's user a question of yes and no and returns "" for yes,
+// else the problem code.
+func elicit(ctx context.Context, s *mcp.ServerSession, text string, most time.Duration) string {
 	if p := s.InitializeParams(); p == nil || p.Capabilities == nil || p.Capabilities.Elicitation == nil || p.Capabilities.Elicitation.Form == nil && p.Capabilities.Elicitation.URL != nil {
 		return codeNoAsking
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.o.ConfirmTimeout)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	res, err := s.Elicit(ctx, &mcp.ElicitParams{Message: text, RequestedSchema: map[string]any{"type": "object", "properties": map[string]any{}}})
 	switch {

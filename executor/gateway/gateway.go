@@ -44,7 +44,7 @@ type Gateway struct {
 	o       Options
 	chain   gate.Chain
 	wrapped *action.Stdio
-	run     *run
+	run     *session
 
 	mu     sync.Mutex
 	usage  gate.Usage

@@ -18,8 +18,8 @@ const (
 	maxShown = 500 // of a value in a question
 )
 
-// run is the session of one client: its calls are one run.
-type run struct {
+// session is that of one client: its calls are one run.
+type session struct {
 	id        string
 	server    string
 	began     time.Time
@@ -31,8 +31,8 @@ type run struct {
 	sum  trail.Run
 }
 
-func newRun(o Options) *run {
-	return &run{id: trail.NewID("run"), began: o.Now(), seen: map[string]string{}}
+func newRun(o Options) *session {
+	return &session{id: trail.NewID("run"), began: o.Now(), seen: map[string]string{}}
 }
 
 // call is what there is to record of one call.
@@ -53,7 +53,7 @@ func newCall(now time.Time, name string, raw json.RawMessage) *call {
 }
 
 // introduce keeps the name of the client.
-func (r *run) introduce(s *mcp.ServerSession) {
+func (r *session) introduce(s *mcp.ServerSession) {
 	if p := s.InitializeParams(); r.client.Load() == nil && p != nil && p.ClientInfo != nil && p.ClientInfo.Name != "" {
 		name := trail.Cut(p.ClientInfo.Name, maxName)
 		r.client.Store(&name)
@@ -61,7 +61,7 @@ func (r *run) introduce(s *mcp.ServerSession) {
 }
 
 // agent is the name in the records.
-func (r *run) agent(o Options) string {
+func (r *session) agent(o Options) string {
 	if name := r.client.Load(); o.Agent == "" && name != nil {
 		return *name
 	}
@@ -69,7 +69,7 @@ func (r *run) agent(o Options) string {
 }
 
 // changed reports whether this change was not told yet.
-func (r *run) changed(tool, digest string) bool {
+func (r *session) changed(tool, digest string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen[tool] == digest {
@@ -80,7 +80,7 @@ func (r *run) changed(tool, digest string) bool {
 }
 
 // who is whom the records are about. A person is present, or a program.
-func (r *run) who(o Options) trail.Who {
+func (r *session) who(o Options) trail.Who {
 	w := trail.Who{Program: "agentrail-gate/" + o.Version, Log: "agentrail/logs/gate", User: o.User, Agent: r.agent(o), Run: r.id, Initiator: trail.InitiatorUser}
 	if o.Background {
 		w.Initiator = trail.InitiatorAPI
@@ -89,12 +89,12 @@ func (r *run) who(o Options) trail.Who {
 }
 
 // verdict is the record that a write waits for.
-func (r *run) verdict(o Options, c *call, v gate.Verdict) trail.Record {
+func (r *session) verdict(o Options, c *call, v gate.Verdict) trail.Record {
 	return r.who(o).Verdict(r.call(c, v))
 }
 
 // done is the record of a call that was made or denied.
-func (r *run) done(o Options, c *call, v gate.Verdict) trail.Record {
+func (r *session) done(o Options, c *call, v gate.Verdict) trail.Record {
 	if c.ended.IsZero() {
 		c.ended = o.Now()
 	}
@@ -105,7 +105,7 @@ func (r *run) done(o Options, c *call, v gate.Verdict) trail.Record {
 	return r.who(o).Call(call)
 }
 
-func (r *run) call(c *call, v gate.Verdict) trail.Call {
+func (r *session) call(c *call, v gate.Verdict) trail.Call {
 	return trail.Call{
 		ID: c.id, Tool: c.name, Server: r.server, Arguments: c.raw, Destinations: c.arguments.Destinations,
 		Access: c.tool.access, Destructive: c.tool.destructive, Confirmed: c.confirmed, Verdict: v,
@@ -114,12 +114,12 @@ func (r *run) call(c *call, v gate.Verdict) trail.Call {
 }
 
 // definition is the record of a tool whose definition changed.
-func (r *run) definition(o Options, t tool) trail.Record {
+func (r *session) definition(o Options, t tool) trail.Record {
 	return r.who(o).Changed(trail.Definition{Tool: t.def.Name, Server: r.server, Known: t.known, Digest: t.digest, At: o.Now()})
 }
 
 // end hands the record of the run to the recorder.
-func (r *run) end(o Options) error {
+func (r *session) end(o Options) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sum.Began, r.sum.Ended, r.sum.Status, r.sum.Feature, r.sum.Platform = r.began, o.Now(), trail.RunSuccess, "MCP_AGENT_WORKFLOW", "MCP"

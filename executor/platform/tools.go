@@ -3,7 +3,6 @@ package platform
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -52,7 +51,7 @@ func (p *platform) executeTool(w http.ResponseWriter, r *http.Request) {
 	case !done.Verdict.Allow:
 		p.metrics.refused.Inc()
 		problem.Write(w, problem.Details{
-			Status: statusOf(done.Verdict.Code), Title: "Denied", Code: or(done.Verdict.Code, gate.CodeInternal), Detail: done.Verdict.Text() + whoMay(done.Verdict),
+			Status: statusOf(done.Verdict.Code), Title: "Denied", Code: or(done.Verdict.Code, gate.CodeInternal), Detail: done.Verdict.Text() + WhoMay(done.Verdict, "AGENT"),
 			Extensions: map[string]any{"verdict": done.Verdict, "actionRunId": done.ID},
 		})
 	default:
@@ -98,19 +97,4 @@ func statusOf(code string) int {
 		return http.StatusBadGateway
 	}
 	return http.StatusForbidden
-}
-
-// whoMay says who may change the answer, and where.
-func whoMay(v gate.Verdict) string {
-	if v.Role == "" {
-		return ""
-	}
-	s := ". The role " + v.Role + " may change that"
-	if v.File != "" {
-		s += " in " + v.File
-		if v.Line > 0 {
-			s += ", line " + strconv.Itoa(v.Line)
-		}
-	}
-	return s
 }

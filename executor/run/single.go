@@ -128,7 +128,7 @@ func (e *Engine) single(ctx context.Context, q CallRequest) (*job, *call, *state
 		}
 		j.digest, j.run.Version = a.PublishedDigest, a.Published
 	}
-	j.usage = e.sessions.of(sessionKey{q.User, q.Agent, sub.ID}, now, j.timeout(e.o.Rules()))
+	j.usage = e.sessions.of(sessionKey{q.User, sub.ID}, now, j.timeout(e.o.Rules()))
 	c := e.newCall(q.Tool, "")
 	c.out.Arguments = q.Arguments
 	if len(c.out.Arguments) == 0 {

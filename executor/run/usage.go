@@ -47,7 +47,7 @@ func (u *usage) release() {
 // maxSessions whose usage is kept; those that are over go first.
 const maxSessions = 10000
 
-// sessions is the usage of single calls: of each user and agent one, which
+// sessions is the usage of single calls: of each user one, which
 // begins anew after the time that a run may take. A caller cannot get past the
 // bounds of a run by making each call in one of its own.
 type sessions struct {
@@ -55,7 +55,9 @@ type sessions struct {
 	by map[sessionKey]*usage
 }
 
-type sessionKey struct{ user, agent, subscription string }
+// sessionKey leaves out the agent: without a subscription its name is what the
+// caller says.
+type sessionKey struct{ user, subscription string }
 
 func (s *sessions) of(k sessionKey, now time.Time, life time.Duration) *usage {
 	s.mu.Lock()

@@ -14,8 +14,9 @@ const maxToken = 512
 // Require lets a request through to next only if it carries a token of a
 // principal with at least one of the roles; next finds the principal by
 // FromContext. Everybody else gets 401 or 403. The token is taken from
-// "Authorization: Bearer …" or "Authorization: Splunk …" and from nowhere else.
-// Require panics if no role is named.
+// "Authorization: Bearer …" or "Authorization: Splunk …", or, where that is
+// missing, from the header in which Amazon Data Firehose sends its access key,
+// and from nowhere else. Require panics if no role is named.
 func (t *Tokens) Require(next http.Handler, roles ...Role) http.Handler {
 	return guard(t.identify, refuse, next, roles)
 }
@@ -55,6 +56,13 @@ func (t *Tokens) identify(r *http.Request) (*Principal, *Refusal) {
 	if why != "" {
 		return nil, unauthenticated(why, "")
 	}
+	if len(t.issuers) > 0 && signed(token) {
+		p, why := t.bySignature(r.Context(), token)
+		if p == nil {
+			return nil, unauthenticated(why, `, error="invalid_token"`)
+		}
+		return p, nil
+	}
 	p, ok := t.Principal(token)
 	if !ok {
 		return nil, unauthenticated("the token is unknown or has expired; make one with: agentrail token new", `, error="invalid_token"`)
@@ -76,7 +84,12 @@ func refuse(w http.ResponseWriter, _ *http.Request, no Refusal) {
 }
 
 // bearer returns the token of the request, or why there is none.
-func bearer(r *http.Request) (token, why string) { return Token(r.Header["Authorization"]) }
+func bearer(r *http.Request) (token, why string) {
+	if keys := r.Header["X-Amz-Firehose-Access-Key"]; len(keys) == 1 && len(r.Header["Authorization"]) == 0 {
+		return Token([]string{"Bearer " + keys[0]})
+	}
+	return Token(r.Header["Authorization"])
+}
 
 // Token returns the token in the values of an Authorization header, or why
 // there is none. It is for listeners that are not served over net/http.
@@ -92,7 +105,7 @@ func Token(values []string) (token, why string) {
 	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Splunk") {
 		return "", "the Authorization scheme must be Bearer or Splunk"
 	}
-	if token == "" || len(token) > maxToken {
+	if token == "" || len(token) > maxToken && !(signed(token) && len(token) <= maxJWT) {
 		return "", "the Authorization header holds no token of ours"
 	}
 	return token, ""

@@ -199,7 +199,7 @@ func (s *Sessions) Code(principal string) string {
 // longest returns the principal's live token that expires last.
 func (t *Tokens) longest(principal string) (best digest, found bool) {
 	var ends time.Time
-	for d, c := range *t.table.Load() {
+	for d, c := range t.table.Load().tokens {
 		if _, live := t.holder(d); !live || c.principal.Name != principal {
 			continue
 		}

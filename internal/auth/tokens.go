@@ -24,9 +24,15 @@ const maxTokenFile = 4 << 20
 // Tokens recognises callers by the tokens of a token file. Safe for concurrent
 // use.
 type Tokens struct {
-	path  string
-	table atomic.Pointer[map[digest]credential]
-	names atomic.Pointer[map[string]*Principal]
+	path    string
+	table   atomic.Pointer[table]
+	issuers []trusted // set before the first request
+}
+
+// table is what a token file says.
+type table struct {
+	tokens map[digest]credential
+	names  map[string]*Principal
 }
 
 type digest = [sha256.Size]byte
@@ -72,30 +78,29 @@ func (t *Tokens) Reload() error {
 	if err != nil {
 		return err
 	}
-	table, names := map[digest]credential{}, map[string]*Principal{}
+	all := table{tokens: map[digest]credential{}, names: map[string]*Principal{}}
 	for _, e := range entries {
 		p := &Principal{Name: e.Name, Tenant: e.Tenant, Roles: e.Roles, Sources: e.Sources}
-		names[p.Name] = p
+		all.names[p.Name] = p
 		for _, h := range e.Tokens {
 			d, err := parseDigest(h.SHA256)
 			if err != nil {
 				return fmt.Errorf("token file %s: principal %q: %w", t.path, e.Name, err)
 			}
-			if _, twice := table[d]; twice {
+			if _, twice := all.tokens[d]; twice {
 				return fmt.Errorf("token file %s: principal %q: token %s… stands twice", t.path, e.Name, h.SHA256[:8])
 			}
-			table[d] = credential{principal: p, expires: h.Expires}
+			all.tokens[d] = credential{principal: p, expires: h.Expires}
 		}
 	}
-	t.table.Store(&table)
-	t.names.Store(&names)
+	t.table.Store(&all)
 	return nil
 }
 
 // Named returns the principal of that name, whether or not a token of it is
 // live. The result is shared: do not change it.
 func (t *Tokens) Named(name string) (*Principal, bool) {
-	p, ok := (*t.names.Load())[name]
+	p, ok := t.table.Load().names[name]
 	return p, ok
 }
 
@@ -110,7 +115,7 @@ func (t *Tokens) Principal(token string) (*Principal, bool) {
 
 // holder returns whose token has that hash.
 func (t *Tokens) holder(d digest) (*Principal, bool) {
-	c, ok := (*t.table.Load())[d]
+	c, ok := t.table.Load().tokens[d]
 	if !ok || !c.expires.IsZero() && !time.Now().Before(c.expires) {
 		return nil, false
 	}

@@ -21,6 +21,7 @@ var inputs = map[string]string{
 	"policies/travel.md": "Trips are booked by the team's assistant.\n",
 	"private/ledger.md":  "nobody may write here in background\n",
 	"out/README.md":      "What the sample agents write.\n",
+	"pages/README.md":    "Pages that people agreed to.\n",
 	"drop/README.md":     "A file that is dropped here is filed as minutes.\n",
 }
 

@@ -28,20 +28,20 @@ func Main() bool {
 	}
 	token := os.Getenv(Token)
 	fmt.Fprintln(os.Stderr, "started with token", token)
-	_ = New(log, func(*mcp.CallToolRequest) string { return token }).Run(context.Background(), &mcp.StdioTransport{})
+	_ = New(log, func(*mcp.CallToolRequest) string { return token }, nil).Run(context.Background(), &mcp.StdioTransport{})
 	return true
 }
 
 // Handler serves the same tools over streamable HTTP. whoami tells the header
-// Authorization.
-func Handler(log string) http.Handler {
-	s := New(log, func(req *mcp.CallToolRequest) string { return req.GetExtra().Header.Get("Authorization") })
+// Authorization; calls that hang do so until end is closed.
+func Handler(log string, end <-chan struct{}) http.Handler {
+	s := New(log, func(req *mcp.CallToolRequest) string { return req.GetExtra().Header.Get("Authorization") }, end)
 	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, nil)
 }
 
 // New returns the server. It is an ordinary one of the SDK; what misbehaves are
 // its tools.
-func New(log string, who func(*mcp.CallToolRequest) string) *mcp.Server {
+func New(log string, who func(*mcp.CallToolRequest) string, end <-chan struct{}) *mcp.Server {
 	server := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1"}, nil)
 	yes, no := true, false
 	read := &mcp.ToolAnnotations{ReadOnlyHint: true}
@@ -79,7 +79,10 @@ func New(log string, who func(*mcp.CallToolRequest) string) *mcp.Server {
 	})
 	add("environ", "tells its environment", read, func() string { return strings.Join(os.Environ(), "\n") })
 	handle("hang", "does not answer while it is waited for", read, func(ctx context.Context, _ *mcp.CallToolRequest) string {
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-end:
+		}
 		return ""
 	})
 	add("huge", "answers 100 MB", read, func() string { return strings.Repeat("x", 100<<20) })
