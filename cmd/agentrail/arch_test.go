@@ -50,6 +50,7 @@ var edges = map[string][]string{
 	"executor/action/actiontest":    {},
 	"executor/run":                  {"executor", "executor/action", "executor/gate", "executor/state", "executor/trail"},
 	"executor/gateway":              {"executor/action", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/auth", "internal/durable", "internal/problem"},
+	"executor/trigger":              {"executor", "executor/gate", "executor/run", "executor/state", "executor/trail", "internal/plug", "internal/problem"},
 	"deploy/sample":                 {"schemas"},
 	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},

@@ -131,6 +131,7 @@ func setUp(t testing.TB, set func(*run.Options)) *bench {
 	}
 	b.engine = run.New(o)
 	t.Cleanup(func() {
+		b.tools.finish()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		if err := errors.Join(b.engine.Close(ctx), b.set.Close(), b.record.Close(context.Background()), b.store.Close()); err != nil {
@@ -139,6 +140,8 @@ func setUp(t testing.TB, set func(*run.Options)) *bench {
 	})
 	return b
 }
+
+func (b *bench) now() time.Time { return time.Now().UTC() }
 
 func (b *bench) openSet() {
 	b.t.Helper()

@@ -93,6 +93,7 @@ func (e *Engine) facts(ctx context.Context, j *job, c *call) (gate.Action, gate.
 	if err != nil && !errors.Is(err, action.ErrNoCredential) {
 		return deny(action.Code(err), "the user's credential could not be read", err.Error())
 	}
+	token.APIKey = token.APIKey || c.tool.APIKey
 	permissions := []string{t.Name}
 	if rules.Users != nil {
 		permissions = rules.Users[j.run.User]

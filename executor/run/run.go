@@ -165,7 +165,7 @@ func (e *Engine) Start(ctx context.Context, q Request) (state.Run, error) {
 	}
 	v := e.mayRun(ctx, j)
 	if !v.Allow {
-		j.run.Status, j.run.Reason, j.run.Ended = state.Denied, v.Text(), e.o.Now().UTC()
+		j.run.Status, j.run.Reason, j.run.Ended, j.problem = state.Denied, v.Text(), e.o.Now().UTC(), v.Code
 	}
 	if err := e.reserve(1 + endPlaces); err != nil {
 		e.leave(j)

@@ -57,3 +57,13 @@ func (s *Store) MarkSeen(ctx context.Context, scope, key string) (first bool, er
 	}
 	return first, nil
 }
+
+// Unmark forgets a key.
+func (s *Store) Unmark(ctx context.Context, scope, key string) error {
+	return s.write(ctx, func(t *tx) error {
+		if _, err := t.exec("DELETE FROM seen WHERE scope = ? AND key = ?", scope, key); err != nil {
+			return fmt.Errorf("unmark %s: %w", scope, err)
+		}
+		return nil
+	})
+}

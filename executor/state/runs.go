@@ -164,15 +164,15 @@ func (s *Store) Interrupted(ctx context.Context, told func(Run) error) ([]Run, e
 	return left, nil
 }
 
-// Forget removes runs that ended before, with their calls, and confirmations,
-// keys and controls that are older, and says how many runs that were.
+// Forget removes runs that ended before, with their calls, and confirmations and
+// controls that are older, and says how many runs that were.
 func (s *Store) Forget(ctx context.Context, before time.Time) (int, error) {
 	gone := int64(0)
 	err := s.write(ctx, func(t *tx) (err error) {
 		if gone, err = t.exec("DELETE FROM runs WHERE ended > 0 AND ended < ?", nano(before)); err != nil {
 			return err
 		}
-		for _, q := range []string{"DELETE FROM confirmations WHERE expires < ?", "DELETE FROM seen WHERE at < ?", "DELETE FROM controls WHERE at < ?"} {
+		for _, q := range []string{"DELETE FROM confirmations WHERE expires < ?", "DELETE FROM controls WHERE at < ?"} {
 			if _, err := t.exec(q, nano(before)); err != nil {
 				return err
 			}
