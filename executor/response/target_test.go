@@ -297,6 +297,7 @@ policies: [{name: p, when: 'true', mode: enforce, action: subscription.pause, vi
 	if got.Text != "the audit stream shows no run of it for two intervals of 20m0s" {
 		t.Errorf("confirmed because %q", got.Text)
 	}
+	h.clock.add(time.Second)
 	run("sub_dana", 0) // it runs all the same
 	h.until(20*time.Second, "failed", is("failed"))
 	if h.alarmed("response.failed") != 1 {
