@@ -65,11 +65,14 @@ type Alert struct {
 	Changes  []Change   `json:"changes,omitempty"`  // before/after, where the source says it
 	Evidence []Evidence `json:"evidence,omitempty"` // at most MaxEvidence
 	Tags     []string   `json:"tags,omitempty"`     // attack.atlas.aml.t0053, owasp.asi02, ...
-	Next     []string   `json:"next,omitempty"`     // commands to run next
+	Next     []string   `json:"next,omitempty"`     // what to do next: commands, then the steps of the rule's runbook
 
 	Backfill bool `json:"backfill,omitempty"` // raised from history: never notified, never acted on
 	Stale    bool `json:"stale,omitempty"`    // newest evidence was older than 15 min: notified, not enforced
 	Late     bool `json:"late,omitempty"`     // evidence came after its window had passed
+
+	// Life is filled in by whoever shows alerts; detectors leave it out.
+	Life *Life `json:"life,omitempty"`
 }
 
 // MaxEvidence caps the evidence listed in one alert; Count says the whole.

@@ -152,6 +152,10 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	in := newFollowers(ctx, cancel, nil, nil, log)
 	stops.push("triggers and controls", in.stop)
 	in.run("responses", responder.Run)
+	if since, yes := responder.Watches(); yes {
+		w := &witness{server: c.Server, token: token, tenant: c.Tenant, onEvent: responder.OnEvent, onHead: responder.OnHead, log: log.With("part", "witness")}
+		in.run("witness", w.follow(since))
+	}
 	in.run("brake", hold.Follow)
 	in.run("sweep", every(time.Second, log, engine.Sweep))
 	triggers, err := trigger.New(trigger.Options{
@@ -170,13 +174,15 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	}))
 
 	ready := &executorReady{fresh: hold.Fresh, store: store, specs: specs}
+	front := gateway.NewHTTP(gateway.HTTPOptions{
+		Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
+	})
+	stops.push("gateway", front.Close)
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
 		Webhooks: triggers.Handler(), Changed: triggers.Wake, Mounted: responseRoutes(responder),
-		MCP: gateway.NewHTTP(gateway.HTTPOptions{
-			Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
-		}),
+		MCP:     front,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

@@ -128,7 +128,7 @@ func (x *detector) alert(ev *schemas.Event, m *Match) schemas.Alert {
 		Subscription: strings.Clone(ev.Subscription), Run: strings.Clone(ev.Run), Initiator: ev.Initiator.String(),
 		LastSeen: ev.When(), Count: 1,
 		Evidence: []schemas.Evidence{{ID: ev.ID.String(), Shard: ev.Shard, Offset: ev.Offset, Index: ev.Index, Time: ev.When()}},
-		Next:     []string{"agentrail events show " + ev.ID.String()},
+		Next:     append([]string{"agentrail events show " + ev.ID.String()}, r.Runbook...),
 	}
 	for _, t := range r.Tags {
 		a.Tags = append(a.Tags, strings.ToLower(t))
@@ -145,7 +145,7 @@ func (x *detector) alert(ev *schemas.Event, m *Match) schemas.Alert {
 		}
 		a.Reason = fmt.Sprintf("%s: %s is %g within %s%s.", r.Title, c.figure(), m.Observed, a.Window, prefixed(" for ", matched))
 	} else {
-		a.Reason = fmt.Sprintf("%s: the event has %s.", r.Title, cmp.Or(matched, "what the rule asks for"))
+		a.Reason = fmt.Sprintf("%s: 1 event has %s.", r.Title, cmp.Or(matched, "what the rule asks for"))
 	}
 	a.Why = append(a.Why, "rule "+r.ID+" at "+r.Place())
 	for _, f := range r.False {
