@@ -162,11 +162,11 @@ func TestReadmePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "## Executor")
+	_, rest, _ := strings.Cut(string(text), "### The rules of the gates")
 	_, rest, _ = strings.Cut(rest, "```yaml\n")
 	policy, _, found := strings.Cut(rest, "```")
 	if !found {
-		t.Fatal("the section Executor shows no policy")
+		t.Fatal("the section on the rules of the gates shows no policy")
 	}
 	r, err := gate.ParseRules("README.md", policy, nil)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // review answers with all that a moderator has to look at before the agent may
 // write in background. ?user= asks the gates on behalf of that user; without,
-// on behalf of the owner.
+// on behalf of the caller.
 func (p *platform) review(w http.ResponseWriter, r *http.Request) {
 	a, ok := p.named(w, r)
 	if !ok {
@@ -34,7 +34,7 @@ func (p *platform) review(w http.ResponseWriter, r *http.Request) {
 	}
 	user := r.URL.Query().Get("user")
 	if user == "" {
-		user = a.Owner
+		user = caller(r).Name
 	}
 	out := Review{Agent: doc, Spec: a.Spec, MaySubscribe: audienceText(a), Warnings: []string{}, Diff: diff(a.PublishedSpec, a.Spec), Gates: p.answers(r, a, s, user)}
 	for _, f := range faults {
@@ -93,7 +93,7 @@ func (p *platform) answers(r *http.Request, a state.Agent, s *executor.Spec, use
 	if err != nil {
 		p.log.Warn("tools are not known to a review", "err", err)
 	}
-	may := a.MaySubscribe(user, false)
+	may := a.MaySubscribe(user, user == caller(r).Name && caller(r).Has(moderators...))
 	subs, err := p.o.Store.Subscriptions(r.Context(), state.SubscriptionFilter{Agent: a.Name, Subscriber: user})
 	if err != nil {
 		p.log.Warn("subscriptions are not known to a review", "err", err)

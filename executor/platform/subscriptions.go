@@ -80,6 +80,7 @@ func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, "subscription", err)
 		return
 	}
+	p.o.Changed()
 	p.answerSubscription(w, r, http.StatusCreated, s.ID)
 }
 
@@ -128,6 +129,7 @@ func (p *platform) editSubscription(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, "subscription", err)
 		return
 	}
+	p.o.Changed()
 	p.answerSubscription(w, r, http.StatusOK, s.ID)
 }
 
