@@ -75,7 +75,7 @@ var tamperingActs = map[string]struct {
 	severity         schemas.Severity
 	tags             []string
 }{
-	"gate_rules.edit":      {RuleTamperingRules, "Rules of the gates changed", "changed the rules that say what agents may do", schemas.SeverityMedium, []string{"owasp.asi03"}},
+	"gate.edit":            {RuleTamperingRules, "Rules of the gates changed", "changed the rules that say what agents may do", schemas.SeverityMedium, []string{"owasp.asi03"}},
 	"rule.suppress":        {RuleTamperingRules, "Alert rule suppressed", "suppressed matches of a rule", schemas.SeverityMedium, nil},
 	"rule.mode":            {RuleTamperingRules, "Mode of an alert rule changed", "changed the mode of a rule", schemas.SeverityMedium, nil},
 	"cursor.rm":            {RuleTamperingEvidence, "Cursor removed", "removed the cursor of a consumer; what it had not read may be removed before anybody reads it", schemas.SeverityMedium, nil},

@@ -125,7 +125,7 @@ func TestTamperingPipeline(t *testing.T) {
 		s.control(noon.Add(2*time.Minute), "export.csv", "events", "bob", map[string]string{"rows": "250000"})
 	}, "tampering.export actor bob medium")
 	refused := f("an attempt", func(s *story) {
-		s.event(noon, "gate_rules.edit", func(ev *schemas.Event) { by("u_m", "", "{}")(ev); failed(403, "forbidden")(ev) })
+		s.event(noon, "gate.edit", func(ev *schemas.Event) { by("u_m", "", "{}")(ev); failed(403, "forbidden")(ev) })
 	}, "tampering.rules actor u_m low")
 	says(t, refused, "it was refused.")
 	f("what a sender calls a control", func(s *story) {
