@@ -13,23 +13,21 @@ const (
 // get into the way of another scenario.
 func structuralScenarios() []scenario {
 	return []scenario{
-		{"withdrawn-agent", "a moderator withdraws an agent, which writes in background all the same", "a moderator withdraws an agent and publishes it again before it writes", []string{"gatecheck.published"}, withdrawnAgent},
-		{"paused-agent", "an agent is paused, and writes all the same", "an agent is paused and resumed before it writes", []string{"gatecheck.paused"}, pausedAgent},
+		{"withdrawn-agent", "an agent is withdrawn, writes in background and is published again", "an agent is withdrawn, published again and writes in background", []string{"gatecheck.published"}, withdrawnAgent},
+		{"paused-agent", "an agent is paused, writes and is resumed", "an agent is paused, resumed and writes", []string{"gatecheck.paused"}, pausedAgent},
 		{"brake-released", "the owner resumes an agent that somebody else has paused", "who has paused an agent resumes it", []string{"tampering.resume"}, brakeReleased},
 	}
 }
 
-// stopped is an agent that is stopped by one call and, in the twin, let go by
-// another, before it writes in background.
+// stopped is an agent that is stopped by one call and let go by another. It
+// writes in background in between, in the twin afterwards.
 func (s *scene) stopped(stop, release string) {
 	a, by := *s.cast.manual(), s.cast.person()
 	a.id, a.kind = s.d.word(16), scheduled
 	s.latest(2 * time.Hour)
 	s.label(func() {
 		s.audit(s.at, call{path: stop, user: by, agent: &a})
-		if s.twin {
-			s.audit(s.at.Add(s.d.span(5*time.Minute, 15*time.Minute)), call{path: release, user: by, agent: &a})
-		}
+		s.audit(s.at.Add(either(s, 70*time.Minute, 5*time.Minute)+s.d.span(0, 10*time.Minute)), call{path: release, user: by, agent: &a})
 		s.run(run{agent: &a, user: a.owner, background: true, start: s.at.Add(s.d.span(20*time.Minute, time.Hour)), steps: s.writes(s.w.tool("jira.create_issue"), s.many(1, 3), 20*time.Second)})
 	}, ofAgent(&a), ofUser(by), ofUser(a.owner))
 }
