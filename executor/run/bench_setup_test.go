@@ -18,13 +18,20 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agentrail/agentrail/executor/action"
+	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the tool of the benchmark: the test binary runs itself.
+func TestMain(m *testing.M) {
+	if actiontest.Main() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	dana = "dana@example.com" // subscribes
@@ -86,6 +93,8 @@ type bench struct {
 	fresh  atomic.Pointer[error]
 	record *recorder
 	model  func(body string) string
+
+	subscription string // of benchmarks
 }
 
 // recorder is the real one, which tests may make fail.

@@ -54,9 +54,11 @@ type Options struct {
 	ConfirmTimeout time.Duration
 	// Runs at once; more wait. Default 64.
 	Runs int
-	Log  *slog.Logger
-	Reg  prometheus.Registerer
-	Now  func() time.Time
+	// History is how long runs are kept after their end. Default 180 days; the records at the server are another matter.
+	History time.Duration
+	Log     *slog.Logger
+	Reg     prometheus.Registerer
+	Now     func() time.Time
 }
 
 // Engine runs agents. All methods may be called concurrently.
@@ -70,9 +72,12 @@ type Engine struct {
 	sessions sessions
 	asked    questions
 	spares   atomic.Int64 // places for records
-	changed  sync.Map     // definitions that were told: tool -> digest
+	specs    sync.Map     // that were read, by name, file and digest
+	parsed   atomic.Int64
+	changed  sync.Map // definitions that were told: tool -> digest
 
 	mu     sync.Mutex
+	forgot time.Time // when old runs were forgotten last
 	closed bool
 	flying map[string]*flight // by run
 	runs   sync.WaitGroup
@@ -121,6 +126,9 @@ func New(o Options) *Engine {
 	}
 	if o.Runs == 0 {
 		o.Runs = 64
+	}
+	if o.History == 0 {
+		o.History = 180 * 24 * time.Hour
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -227,14 +235,35 @@ func (e *Engine) Close(ctx context.Context) error {
 // work runs the steps of a run that was begun.
 func (e *Engine) work(j *job) {
 	defer e.leave(j)
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
+	if err := e.slot(j); err != nil {
+		j.fail(err)
+	} else {
 		e.steps(j)
-	case <-j.ctx.Done():
-		j.fail(context.Cause(j.ctx))
+		<-e.slots
 	}
 	e.finish(j)
+}
+
+// slot waits until fewer runs go on than may.
+func (e *Engine) slot(j *job) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Pending); err != nil {
+		return err
+	}
+	select {
+	case e.slots <- struct{}{}:
+	case <-j.ctx.Done():
+		return context.Cause(j.ctx)
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {
+		<-e.slots
+		return err
+	}
+	return nil
 }
 
 // endPlaces are the places of a run's last records: its end, and its spans.
@@ -256,10 +285,10 @@ func (e *Engine) finish(j *job) {
 			e.o.Log.Error("spans of a run are not kept", "run", j.run.ID, "error", err)
 		}
 	}
-	if !open {
-		// it was kept as one that has ended
-	} else if err := e.o.Store.EndRun(context.Background(), j.run); err != nil {
-		e.o.Log.Error("end of a run is not kept", "run", j.run.ID, "error", err)
+	if open && j.run.Kind == state.KindAgent { // a single call is kept with its run, by Call
+		if err := e.o.Store.EndRun(context.Background(), j.run); err != nil {
+			e.o.Log.Error("end of a run is not kept", "run", j.run.ID, "error", err)
+		}
 	}
 	e.metrics.runs.WithLabelValues(j.run.Status).Inc()
 }
