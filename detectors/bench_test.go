@@ -1,8 +1,10 @@
 package detectors_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,15 +16,37 @@ import (
 
 // BenchmarkEngine measures the three detectors together over ordinary traffic
 // of 200 agents and 500 actors in batches of 400.
-func BenchmarkEngine(b *testing.B) {
+func BenchmarkEngine(b *testing.B) { benchEngine(b, nil, "subscription", "burst", "denial") }
+
+// BenchmarkStatistical measures each statistical detector by itself, and those
+// that are on unless a config says otherwise together.
+func BenchmarkStatistical(b *testing.B) {
+	for _, kinds := range [][]string{
+		{"subscription", "burst", "denial", "rateband", "shape"}, {"firstseen"}, {"rateband"}, {"extreme"}, {"denialratio"}, {"shape"}, {},
+	} {
+		b.Run(cmp.Or(strings.Join(kinds, "+"), "none"), func(b *testing.B) {
+			benchEngine(b, func(ev *schemas.Event, n int) { ev.Run = fmt.Sprintf("run_%d", n/50) }, kinds...)
+		})
+	}
+}
+
+func benchEngine(b *testing.B, change func(ev *schemas.Event, n int), kinds ...string) {
+	b.Helper()
 	const perBatch = 400
-	j := newJournal(b, detectors.Options{
-		Detectors: []plug.Config{config(b, "subscription", ""), config(b, "burst", ""), config(b, "denial", "")},
-	})
+	var configs []plug.Config
+	for _, kind := range kinds {
+		configs = append(configs, config(b, kind, ""))
+	}
+	j := newJournal(b, detectors.Options{Detectors: configs})
 	batches := make([]*schemas.Batch, 64)
 	at := noon.UnixNano()
 	for i := range batches {
 		batches[i] = benchBatch(i, perBatch)
+		for k := range batches[i].Events {
+			if change != nil {
+				change(&batches[i].Events[k], i*perBatch+k)
+			}
+		}
 	}
 	b.ReportAllocs()
 	cpu := cpuTime()

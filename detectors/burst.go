@@ -125,20 +125,13 @@ func (b *burst) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 	switch {
 	case ev.Kind == schemas.KindSpan: // its call has a record of its own
 	case ev.Action == "tool.execute":
-		if ev.Outcome != schemas.OutcomeOK && b.turnedAway(ev) {
+		if ev.Outcome != schemas.OutcomeOK && b.deps.turnedAway(ev) {
 			return
 		}
 		b.count(ev, raise)
 	case ev.Kind == "workflow_run" && b.episodes.len() > 0:
 		b.settle(ev, raise)
 	}
-}
-
-// turnedAway reports whether the call was refused before it did anything. A
-// refusal that is only written behind a success does not count: a tool could
-// write that.
-func (b *burst) turnedAway(ev *schemas.Event) bool {
-	return (ev.Status >= 400 || ev.Outcome == schemas.OutcomeDenied) && b.deps.Words.refusal(ev) != refusedNot
 }
 
 func (b *burst) count(ev *schemas.Event, raise func(schemas.Alert)) {
@@ -278,22 +271,11 @@ func (b *burst) inherit(x *entry[burstKey, subject]) {
 	if b.history == nil {
 		return
 	}
-	tenant, source := b.scopes.names(x.key.scope)
-	var best *entry[burstKey, subject]
-	for n, sc := range b.history.scopes.list {
+	best := heirloom(&b.scopes, &b.history.scopes, b.history.keys, x.key.scope, func(scope uint32) burstKey {
 		k := x.key
-		k.scope = uint32(n)
-		if sc.tenant != tenant {
-			continue
-		}
-		old := b.history.keys.peek(k)
-		if old != nil && (best == nil || sc.source == source || old.val.calls.n > best.val.calls.n) {
-			best = old
-		}
-		if old != nil && sc.source == source {
-			break
-		}
-	}
+		k.scope = scope
+		return k
+	}, func(s *subject) float64 { return float64(s.calls.n) })
 	if best == nil || best.val.calls.n < x.val.calls.n {
 		return
 	}
@@ -338,12 +320,6 @@ func (b *burst) Advance(watermark time.Time, raise func(schemas.Alert)) {
 		return
 	}
 	b.flushed = slot
-	b.episodes.oldest(func(x *entry[entityKey, ongoing]) {
-		x.val.advance(slot, mark, pace(int64(b.cfg.Quiet), int64(b.cfg.Window)), raise)
-		if mark >= x.val.until {
-			x.val.until = over
-			b.episodes.remove(x)
-		}
-	})
+	b.episodes.advance(slot, mark, pace(int64(b.cfg.Quiet), int64(b.cfg.Window)), raise)
 	b.deps.Metrics.Keys.WithLabelValues("burst").Set(float64(b.keys.len()))
 }

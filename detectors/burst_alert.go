@@ -165,20 +165,17 @@ func (h *hit) mostly(of, by subjectKind) bool {
 // its limit.
 func (b *burst) start(h *hit, k int, as subjectKind, calls, writes uint32, raise func(schemas.Alert)) {
 	key := b.entity(h.scope, as, h.keys[as].key.id)
-	key.tenant = clone(key.tenant)
-	x := b.episodes.use(key)
-	if x == nil {
-		x = b.episodes.add(key)
-	}
 	t := eventTime(h.ev)
-	was := x.val
-	x.val = ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(t, int64(b.cfg.Quiet))}
-	o := &x.val
+	var was ongoing
+	if x := b.episodes.peek(key); x != nil {
+		was = x.val
+	}
+	o := b.episodes.start(key, ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(t, int64(b.cfg.Quiet))})
 	o.settled, o.writes, o.background = h.origin.recorded, h.count[k].writes >= writes, h.origin.Background
 	o.alert, o.tail = b.alert(h, k, as, calls, writes)
 	if t < was.until { // it is in alert already
 		if severityRank(o.alert.Severity) <= severityRank(was.alert.Severity) {
-			x.val = was
+			*o = was
 			return
 		}
 		if was.scope == h.scope {
@@ -287,13 +284,7 @@ func since(t time.Time) string {
 }
 
 func (b *burst) subjectName(tenant string, k burstKey) string {
-	switch k.kind {
-	case ofAgent:
-		return "agent " + b.deps.Names.Agent(tenant, k.id)
-	case ofActor:
-		return b.deps.Names.User(tenant, k.id)
-	}
-	return "tool " + k.id
+	return b.deps.called(tenant, k.kind, k.id)
 }
 
 func burstSeverity(as subjectKind, background, writes bool) schemas.Severity {
@@ -317,7 +308,9 @@ func burstTags(as subjectKind, background bool) []string {
 // short writes a duration without the zero parts.
 func short(d time.Duration) string {
 	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
 	}

@@ -2,7 +2,7 @@ package detectors
 
 // What detectors that count in windows share of their state.
 
-const countingVersion = 1
+const countingVersion = 2
 
 // saveCounting writes what comes before the counts themselves.
 func saveCounting(e *Encoder, span, flushed int64, s *scopes) {
@@ -15,7 +15,7 @@ func saveCounting(e *Encoder, span, flushed int64, s *scopes) {
 // loadCounting reads it. Counts of another window length are of no use.
 func loadCounting(d *Decoder, span int64, flushed *int64, s *scopes) error {
 	if v := d.Uint(); d.err == nil && v != countingVersion {
-		return errVersion(v)
+		return errVersion(v, countingVersion)
 	}
 	if d.Int() != span {
 		return errWindow

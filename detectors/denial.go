@@ -2,7 +2,6 @@ package detectors
 
 import (
 	"cmp"
-	"math"
 	"time"
 
 	"github.com/agentrail/agentrail/internal/plug"
@@ -59,13 +58,7 @@ type denialConfig struct {
 	Quiet plug.Duration `yaml:"quiet"`
 }
 
-const (
-	priorCalls   = 50 // weight of the usual share of an unseen key, calls
-	leastShare   = 0.002
-	rare         = 1e-6 // probability below which chance is ruled out
-	shareLife    = 7 * 24 * time.Hour
-	learnedCalls = 200 // from here on a key's own share is called known
-)
+const learnedCalls = 200 // from here on a key's own share is called known
 
 func openDenial(c plug.Config, d Deps) (Detector, error) {
 	cfg := denialConfig{
@@ -120,8 +113,7 @@ type share struct {
 	stretch int64
 	calls   uint32 // of the running stretch
 	denied  uint32
-	n, d    float64 // calls and refusals learned from, fading
-	at      int64
+	ratio        // what was learned
 	most    vote // of tenant keys: the agent that refusals are mostly about
 	other   vote // of agents their actor, of actors their agent
 }
@@ -237,20 +229,13 @@ func (n *denial) inherit(x *entry[denialKey, share]) {
 	if n.history == nil {
 		return
 	}
-	tenant, source := n.scopes.names(x.key.scope)
-	for i, sc := range n.history.scopes.list {
+	old := heirloom(&n.scopes, &n.history.scopes, n.history.keys, x.key.scope, func(scope uint32) denialKey {
 		k := x.key
-		k.scope = uint32(i)
-		if sc.tenant != tenant {
-			continue
-		}
-		old := n.history.keys.peek(k)
-		if old != nil && (sc.source == source || old.val.n > x.val.n) {
-			x.val.n, x.val.d, x.val.at = old.val.n, old.val.d, old.val.at
-		}
-		if old != nil && sc.source == source {
-			return
-		}
+		k.scope = scope
+		return k
+	}, func(s *share) float64 { return s.n })
+	if old != nil {
+		x.val.ratio = old.val.ratio
 	}
 }
 
@@ -259,7 +244,7 @@ func (n *denial) add(x *entry[denialKey, share], slot int64, denied bool) counte
 	s := &x.val
 	if now := floorDiv(slot, windowSlots); now > s.stretch {
 		was := s.n
-		s.learn(slot*n.span, n.cfg.Usual)
+		s.close(slot*n.span, n.cfg.Usual)
 		n.recountLearning(x.key, was, s.n)
 		s.stretch = now
 	}
@@ -273,26 +258,10 @@ func (n *denial) add(x *entry[denialKey, share], slot int64, denied bool) counte
 	return counted{all, some, late}
 }
 
-// learn takes in the running stretch, which is over. More refusals than the
-// usual share explains count only in part, so that a spike does not become
-// usual at once.
-func (s *share) learn(at int64, prior float64) {
-	if s.calls == 0 {
-		return
-	}
-	if age := at - s.at; age > 0 {
-		fade := math.Exp2(-float64(age) / float64(shareLife))
-		s.n, s.d, s.at = s.n*fade, s.d*fade, at
-	}
-	expected := s.usual(prior) * float64(s.calls)
-	s.n += float64(s.calls)
-	s.d += min(float64(s.denied), expected+2*math.Sqrt(expected))
+// close learns from the running stretch, which is over.
+func (s *share) close(at int64, prior float64) {
+	s.learn(at, float64(s.calls), float64(s.denied), prior)
 	s.calls, s.denied = 0, 0
-}
-
-// usual is the share of calls that is refused as a rule.
-func (s *share) usual(prior float64) float64 {
-	return max((s.d+prior*priorCalls)/(s.n+priorCalls), leastShare)
 }
 
 func (n *denial) recountLearning(k denialKey, was, is float64) {
@@ -322,24 +291,7 @@ func (n *denial) unusual(s *share, c counted, kind refused) bool {
 	if c.writes < n.least(kind) {
 		return false
 	}
-	p := s.usual(n.cfg.Usual)
-	return float64(c.writes) >= 2*p*float64(c.calls) && tail(c.writes, c.calls, p) < rare
-}
-
-// tail is the probability of k or more out of n at a chance of p each.
-func tail(k, n uint32, p float64) float64 {
-	if k > n || k == 0 {
-		return 1
-	}
-	ln := func(x float64) float64 { v, _ := math.Lgamma(x + 1); return v }
-	kf, nf := float64(k), float64(n)
-	term := math.Exp(ln(nf) - ln(kf) - ln(nf-kf) + kf*math.Log(p) + (nf-kf)*math.Log1p(-p))
-	sum := term
-	for i := kf; i < nf && term > sum*1e-9; i++ {
-		term *= (nf - i) / (i + 1) * p / (1 - p)
-		sum += term
-	}
-	return min(sum, 1)
+	return outOfProportion(c.writes, c.calls, s.usual(n.cfg.Usual))
 }
 
 // Advance tells of refusals that were counted into open episodes since, at
@@ -351,12 +303,6 @@ func (n *denial) Advance(watermark time.Time, raise func(schemas.Alert)) {
 		return
 	}
 	n.flushed = slot
-	n.episodes.oldest(func(x *entry[entityKey, ongoing]) {
-		x.val.advance(slot, mark, pace(int64(n.cfg.Quiet), int64(n.cfg.Window)), raise)
-		if mark >= x.val.until {
-			x.val.until = over
-			n.episodes.remove(x)
-		}
-	})
+	n.episodes.advance(slot, mark, pace(int64(n.cfg.Quiet), int64(n.cfg.Window)), raise)
 	n.deps.Metrics.Keys.WithLabelValues("denial").Set(float64(n.keys.len()))
 }

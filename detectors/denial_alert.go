@@ -50,13 +50,7 @@ func (n *denial) judge(h *denialHit, x *entry[denialKey, share], c counted, rais
 		return
 	}
 	k := n.entity(x.key)
-	y := n.episodes.use(k)
-	if y == nil {
-		k.tenant, k.id = clone(k.tenant), clone(k.id)
-		y = n.episodes.add(k)
-	}
-	y.val = ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(eventTime(h.ev), int64(n.cfg.Quiet)), settled: true}
-	o := &y.val
+	o := n.episodes.start(k, ongoing{scope: h.scope, slot: h.slot, until: saturatingAdd(eventTime(h.ev), int64(n.cfg.Quiet)), settled: true})
 	o.alert, o.tail = n.alert(h, x, c)
 	o.alert.Reason, o.told = o.reason(), o.alert.Observed
 	raise(o.alert)
@@ -104,7 +98,7 @@ func (n *denial) alert(h *denialHit, x *entry[denialKey, share], c counted) (sch
 // threshold is the least number of refusals that would have raised the alert.
 func (n *denial) threshold(usual float64, calls uint32, kind refused) uint32 {
 	for k := n.least(kind); k < calls; k++ {
-		if float64(k) >= 2*usual*float64(calls) && tail(k, calls, usual) < rare {
+		if outOfProportion(k, calls, usual) {
 			return k
 		}
 	}
@@ -223,9 +217,7 @@ func (s *share) save(e *Encoder) {
 	e.Int(s.stretch)
 	e.Uint(uint64(s.calls))
 	e.Uint(uint64(s.denied))
-	e.Float(s.n)
-	e.Float(s.d)
-	e.Int(s.at)
+	s.ratio.save(e)
 	s.most.save(e)
 	s.other.save(e)
 }
@@ -233,7 +225,7 @@ func (s *share) save(e *Encoder) {
 func (s *share) load(d *Decoder) {
 	s.window.load(d)
 	s.stretch, s.calls, s.denied = d.Int(), uint32(d.Uint()), uint32(d.Uint())
-	s.n, s.d, s.at = d.Float(), d.Float(), d.Int()
+	s.ratio.load(d)
 	s.most.load(d)
 	s.other.load(d)
 }

@@ -47,11 +47,14 @@ func (e *Encoder) JSON(v any) {
 }
 
 var (
-	errState  = errors.New("state is cut short or damaged")
-	errWindow = errors.New("state was kept for another length of window")
+	errState      = errors.New("state is cut short or damaged")
+	errWindow     = errors.New("state was kept for another length of window")
+	errAttributes = errors.New("state was kept for other attributes")
 )
 
-func errVersion(v uint64) error { return fmt.Errorf("state has version %d, this program reads 1", v) }
+func errVersion(v, reads uint64) error {
+	return fmt.Errorf("state has version %d, this program reads %d", v, reads)
+}
 
 // Decoder reads what Encoder wrote. The first fault sticks: after it every
 // read returns zero and Err says what happened. Damaged input costs no more

@@ -91,16 +91,17 @@ func journalOf(rt *rapid.T, s *story) {
 // TestReplay: a fresh engine raises the same alerts from the same journal, and
 // so does one that goes on from a snapshot taken anywhere.
 func TestReplay(t *testing.T) {
+	o := detectors.Options{Detectors: everyDetector(t)}
 	rapid.Check(t, func(rt *rapid.T) {
-		s := tell(t, detectors.Options{})
+		s := tell(t, o)
 		journalOf(rt, s)
 		want := s.play()
 		batches := s.j.batches
 
 		cut := rapid.IntRange(0, len(batches)).Draw(rt, "cut")
 		var state bytes.Buffer
-		first := replay(t, batches[:cut], nil, rapid.IntRange(1, 5).Draw(rt, "group"), &state)
-		second := replay(t, batches[cut:], bytes.NewReader(state.Bytes()), rapid.IntRange(1, 5).Draw(rt, "group2"), nil)
+		first := replay(t, o, batches[:cut], nil, rapid.IntRange(1, 5).Draw(rt, "group"), &state)
+		second := replay(t, o, batches[cut:], bytes.NewReader(state.Bytes()), rapid.IntRange(1, 5).Draw(rt, "group2"), nil)
 		if diff := cmp.Diff(want, append(first, second...)); diff != "" {
 			rt.Fatalf("alerts differ after a restart at %d of %d (-want +got):\n%s", cut, len(batches), diff)
 		}
@@ -109,9 +110,9 @@ func TestReplay(t *testing.T) {
 
 // replay gives batches to a new engine, some at a time, and returns the alerts
 // that it appends. It restores from and saves to where these are not nil.
-func replay(t *testing.T, batches []*schemas.Batch, from *bytes.Reader, group int, to *bytes.Buffer) []schemas.Alert {
+func replay(t *testing.T, o detectors.Options, batches []*schemas.Batch, from *bytes.Reader, group int, to *bytes.Buffer) []schemas.Alert {
 	t.Helper()
-	r := tell(t, detectors.Options{})
+	r := tell(t, o)
 	if from != nil {
 		if _, err := r.j.engine.ReadFrom(from); err != nil {
 			t.Fatal(err)
@@ -402,7 +403,7 @@ func TestConfigFaults(t *testing.T) {
 			t.Errorf("%s %s: error %v, want %q", kind, fields, err, want)
 		}
 	}
-	f("nonsense", "", "known kinds: burst, denial, subscription")
+	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, rateband, shape, subscription")
 	f("burst", "{window: 1s}", "window: must be between")
 	f("burst", "{learn: 0}", "learn: must be at least 1")
 	f("burst", "{zone: Mars/Olympus}", "not a time zone")
@@ -411,6 +412,15 @@ func TestConfigFaults(t *testing.T) {
 	f("burst", "{expected: [{agent: a, tool: b, calls: 3}]}", "name one of agent, actor and tool")
 	f("denial", "{usual: 1.5}", "share between 0 and 1")
 	f("denial", "{policy: 0}", "must be at least 1")
+	f("firstseen", "{attributes: [colour]}", `there is no "colour"`)
+	f("firstseen", "{forget: 1h}", "must be at least 24h")
+	f("rateband", "{bucket: 1s}", "bucket: must be between 1m and 1h")
+	f("extreme", "{days: 0}", "must be at least 1")
+	f("denialratio", "{half_life: 1m}", "half_life: must be between")
+	f("denialratio", "{usual: 1}", "share between 0 and 1")
+	f("shape", "{learn: 3}", "learn: must be at least 10")
+	f("shape", "{wait: 1s}", "wait: must be between")
+	f("trace", "{tokens: 0}", "tokens: must be at least 1")
 	f("subscription", "{hours: 9-17}", "write 07:00-19:00")
 	f("subscription", "{weekdays: [monday]}", "is not a day")
 	f("subscription", "{tenants: {acme: {zone: X}}}", "tenants: acme: zone")
@@ -418,7 +428,7 @@ func TestConfigFaults(t *testing.T) {
 }
 
 func FuzzReadFrom(f *testing.F) {
-	s := tell(f, detectors.Options{})
+	s := tell(f, detectors.Options{Detectors: everyDetector(f)})
 	s.calls(noon, 60, time.Second, nil)
 	s.calls(noon, 9, time.Second, failed(403, "forbidden"))
 	s.event(noon, "subscription.create", nil)
@@ -431,7 +441,7 @@ func FuzzReadFrom(f *testing.F) {
 	f.Add(good.Bytes()[17:])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r := tell(t, detectors.Options{})
+		r := tell(t, detectors.Options{Detectors: everyDetector(t)})
 		if _, err := r.j.engine.ReadFrom(bytes.NewReader(sealSnapshot(body))); err != nil {
 			t.Fatal(err)
 		}
@@ -449,7 +459,7 @@ func FuzzObserve(f *testing.F) {
 	f.Add("tool.execute", "a", "u", "t", "token_expired", int64(0), int32(403), []byte(`{"changes":[{"field":"scope","before":1,"after":[]}]}`))
 	f.Add("subscription.edit", "a", "u", "", "", int64(-1<<63), int32(-1), []byte(`{"before":{"a":[[]]},"after":7}`))
 	f.Fuzz(func(t *testing.T, action, agent, actor, tool, reason string, at int64, status int32, raw []byte) {
-		s := tell(t, detectors.Options{})
+		s := tell(t, detectors.Options{Detectors: everyDetector(t)})
 		for i := range 60 {
 			s.event(time.Unix(0, at), action, func(ev *schemas.Event) {
 				ev.Agent, ev.Actor, ev.Tool, ev.Reason, ev.Status, ev.Raw = agent, actor, tool, reason, status, raw

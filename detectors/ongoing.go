@@ -143,6 +143,47 @@ func (e *episodes) current(known **entry[entityKey, ongoing], at int64, key func
 	return &x.val
 }
 
+// start opens an episode. It clones what it keeps of the key.
+func (e *episodes) start(k entityKey, o ongoing) *ongoing {
+	x := e.use(k)
+	if x == nil {
+		k.tenant, k.id = clone(k.tenant), clone(k.id)
+		x = e.add(k)
+	}
+	x.val = o
+	return &x.val
+}
+
+// tell opens an episode of the key, or counts the event into the one that is
+// open. alert makes the alert but for its reason, of which it returns what
+// stands behind the observed number.
+func (e *episodes) tell(known **entry[entityKey, ongoing], ev *schemas.Event, observed float64, span, quiet int64, key func() entityKey, alert func() (schemas.Alert, string), raise func(schemas.Alert)) {
+	at := eventTime(ev)
+	slot := floorDiv(at, span)
+	if o := e.current(known, at, key); o != nil {
+		if o.note(ev, observed, slot, quiet, 1) {
+			o.flush("", raise)
+		}
+		return
+	}
+	o := e.start(key(), ongoing{slot: slot, until: saturatingAdd(at, quiet), settled: true})
+	o.alert, o.tail = alert()
+	o.alert.Reason, o.told = o.reason(), o.alert.Observed
+	raise(o.alert)
+}
+
+// advance raises what was counted into open episodes since, and forgets those
+// that are over.
+func (e *episodes) advance(slot, mark, pace int64, raise func(schemas.Alert)) {
+	e.oldest(func(x *entry[entityKey, ongoing]) {
+		x.val.advance(slot, mark, pace, raise)
+		if mark >= x.val.until {
+			x.val.until = over
+			e.remove(x)
+		}
+	})
+}
+
 func saveEpisodes(e *Encoder, t *episodes) {
 	saveTable(e, t.table, func(e *Encoder, x *entry[entityKey, ongoing]) { saveEntity(e, x.key); x.val.save(e) })
 }

@@ -78,7 +78,7 @@ func playSample(t *testing.T, set *decode.Set, day *sample.Day) []schemas.Alert 
 		t.Fatal(err)
 	}
 	j := newJournal(t, detectors.Options{
-		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", "")},
+		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", ""), config(t, "rateband", ""), config(t, "shape", "")},
 		Own:       decode.Own, Zone: func(string) *time.Location { return zone },
 	})
 	seen := map[schemas.ID]bool{}

@@ -10,20 +10,14 @@ import (
 // days before today. Only stretches with at least one event count, so that an
 // agent that runs once an hour is judged by its runs and not by its rest.
 type usual struct {
-	level, dev float64
-	peak       float64 // highest of the days before, fading with a half-life of 30 days
-	today      float64 // highest of the running day: it counts from tomorrow on, so that no ramp teaches itself
-	day        int64
-	days       uint32 // days learned from
-	n          uint32 // stretches learned from
-	top        uint32 // fullest window of the running stretch
+	band
+	peak
+	top uint32 // fullest window of the running stretch
 }
 
 const (
-	slowest      = 0.02 // least weight of a new stretch in the average
-	bandWidth    = 6    // deviations above the level that are still usual
-	peakHalfLife = 30   // days
-	dayLength    = int64(24 * time.Hour)
+	slowest   = 0.02 // least weight of a new stretch in the average
+	dayLength = int64(24 * time.Hour)
 )
 
 // learn takes in the running stretch, which is over. What lies above limit,
@@ -31,35 +25,16 @@ const (
 func (u *usual) learn(at int64, limit float64) {
 	u.turn(at)
 	x := min(float64(u.top), limit)
-	u.today = max(u.today, x)
+	u.note(x)
 	if u.n > 0 {
-		x = min(x, u.level+3*u.spread())
+		x = min(x, u.level+clipWidth*u.counted())
 	}
-	u.n++
-	weight := max(1/float64(u.n), slowest)
-	if u.n > 1 {
-		u.dev += weight * (math.Abs(x-u.level) - u.dev)
-	}
-	u.level += weight * (x - u.level)
+	u.band.learn(x, slowest)
 	u.top = 0
 }
 
 // turn closes the day that is over, if one is.
-func (u *usual) turn(at int64) {
-	day := floorDiv(at, dayLength)
-	if u.n == 0 {
-		u.day = day
-	}
-	if day <= u.day {
-		return
-	}
-	u.peak = max(u.peak*math.Exp2(-float64(day-u.day)/peakHalfLife), u.today)
-	u.today, u.day = 0, day
-	u.days++
-}
-
-// spread is the deviation, with the floor that chance alone gives to counts.
-func (u *usual) spread() float64 { return max(u.dev, math.Sqrt(u.level), 1) }
+func (u *usual) turn(at int64) { u.peak.turn(floorDiv(at, dayLength)) }
 
 // seasoned reports whether enough was seen to judge by it: that many stretches
 // on more than one day.
@@ -69,24 +44,19 @@ func (u *usual) seasoned(stretches uint32) bool { return u.n >= stretches && u.d
 // above the highest window of late, with a margin that shrinks as more is
 // known. Mind that turn comes first.
 func (u *usual) limit(floor float64) float64 {
-	margin := 1.1 + 2/math.Sqrt(float64(max(u.n, 1)))
-	return math.Ceil(max(u.level+bandWidth*u.spread(), margin*u.peak, floor))
+	return math.Ceil(max(u.band.limit(), u.peak.limit(u.n), floor))
 }
 
 func (u *usual) save(e *Encoder) {
-	e.Float(u.level)
-	e.Float(u.dev)
-	e.Float(u.peak)
-	e.Float(u.today)
-	e.Int(u.day)
-	e.Uint(uint64(u.days))
-	e.Uint(uint64(u.n))
+	u.band.save(e)
+	u.peak.save(e)
 	e.Uint(uint64(u.top))
 }
 
 func (u *usual) load(d *Decoder) {
-	u.level, u.dev, u.peak, u.today = d.Float(), d.Float(), d.Float(), d.Float()
-	u.day, u.days, u.n, u.top = d.Int(), uint32(d.Uint()), uint32(d.Uint()), uint32(d.Uint())
+	u.band.load(d)
+	u.peak.load(d)
+	u.top = uint32(d.Uint())
 }
 
 const (

@@ -30,6 +30,7 @@ type house struct {
 	server  string
 	spans   string // address for spans
 	address string // of the executor
+	more    string // lines of the executor's servers
 	served  *running
 	running *running // the executor
 	log     syncBuffer
@@ -184,9 +185,9 @@ executor:
   confirm_timeout: 30s
   servers:
     - {name: files, command: [agentrail, sample-mcp, %[3]q], auth: none}
-  sources:
+%[5]s  sources:
     - {source: "files:reports", tool: files.read_text_file, arguments: {path: %[4]q}}
-`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md")))
+`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more))
 	c, err := loadConfig(h.path("agentrail.yaml"))
 	if err != nil {
 		h.t.Fatal(err)

@@ -178,6 +178,8 @@ detectors:
   - {kind: subscription, zone: %[3]s}
   - {kind: burst}
   - {kind: denial}
+  - {kind: rateband}
+  - {kind: shape}
 sources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}

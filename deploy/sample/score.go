@@ -53,6 +53,9 @@ func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Sc
 			continue
 		}
 		i := j.about(&a, fresh)
+		if i < 0 && j.also(&a, fresh) {
+			continue
+		}
 		if (i < 0 || d.Labels[i].Twin) && !wrong[a.ID] {
 			wrong[a.ID] = true
 			s.False = append(s.False, a)
@@ -160,6 +163,26 @@ func (j *judge) about(a *schemas.Alert, fresh []string) int {
 		}
 	}
 	return -1
+}
+
+// also reports whether an alert that tells of no incident it should tell of is
+// about an incident all the same: most of what it lists belongs to one, or it is
+// about its entity at its time. It is neither found by it nor false.
+func (j *judge) also(a *schemas.Alert, fresh []string) bool {
+	bad, other := 0, 0
+	for _, id := range fresh {
+		if i, ok := j.record[id]; ok && !j.labels[i].Twin {
+			bad++
+		} else {
+			other++
+		}
+	}
+	if bad > 0 || other > 0 {
+		return bad > other
+	}
+	return slices.ContainsFunc(j.labels, func(l Label) bool {
+		return !l.Twin && l.Concerns(a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted))
+	})
 }
 
 // counted is how long after its last record something may still be the reason

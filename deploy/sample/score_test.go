@@ -43,7 +43,7 @@ func TestJudge(t *testing.T) {
 	f("by evidence", name, true, true, 0, alert("1", "burst.agent", high, schemas.Entity{Kind: "tool", ID: "x"}, "r1", "r2"))
 	f("by entity", nil, true, true, 0, alert("1", "burst", high, entity, "r1"))
 	f("too low", name, false, true, 0, alert("1", "burst", low, entity, "r1"))
-	f("another kind of rule", name, false, true, 1, alert("1", "denial", high, entity, "r1"))
+	f("another kind of rule is neither found nor false", name, false, true, 0, alert("1", "denial", high, entity, "r1"))
 	f("about the twin", name, false, false, 1, alert("1", "burst", high, calm, "t1"))
 	f("mostly about the incident", name, true, true, 0, alert("1", "burst", high, calm, "t1", "r1", "r2"))
 	f("about neither", name, false, true, 1, alert("1", "burst", high, schemas.Entity{Kind: "agent", ID: "a3"}, "other"))

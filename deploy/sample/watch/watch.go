@@ -29,15 +29,22 @@ type Watch struct {
 	back   []*schemas.Batch // alerts on their way back to the engine
 }
 
-// New returns a watch to which nothing was fed yet.
-func New() (*Watch, error) {
+// Default are the kinds of detectors that are on unless a config says otherwise.
+var Default = []string{"subscription", "burst", "denial", "rateband", "shape"}
+
+// New returns a watch to which nothing was fed yet, with detectors of these
+// kinds; of the default ones if none is named.
+func New(kinds ...string) (*Watch, error) {
+	if len(kinds) == 0 {
+		kinds = Default
+	}
 	set, err := decode.Open("")
 	if err != nil {
 		return nil, err
 	}
 	w := &Watch{set: set, names: map[string]string{}}
 	var configs []plug.Config
-	for _, kind := range []string{"subscription", "burst", "denial"} {
+	for _, kind := range kinds {
 		c, err := plug.NewConfig(kind, kind, "")
 		if err != nil {
 			return nil, err
