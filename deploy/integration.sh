@@ -106,6 +106,9 @@ check "telemetrygen -> traces -> Tempo" tempo.log \
 check "gate -> official MCP servers" mcp.log \
   "$root/deploy/integration/mcp.sh"
 
+check "alerts -> Debian's Alertmanager, amtool" alerting.log \
+  "$root/deploy/integration/alerting.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

@@ -3,6 +3,7 @@ package detectors_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +107,9 @@ func (j *fakeJournal) alerts() []schemas.Alert {
 			var a schemas.Alert
 			if err := json.Unmarshal(b.Events[i].Raw, &a); err != nil {
 				j.t.Fatal(err)
+			}
+			if lacks := a.Lacks(); lacks != nil {
+				j.t.Errorf("alert of %s lacks %s: %q", a.Rule, strings.Join(lacks, "; "), a.Reason)
 			}
 			out = append(out, a)
 		}

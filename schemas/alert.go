@@ -70,6 +70,9 @@ type Alert struct {
 	Backfill bool `json:"backfill,omitempty"` // raised from history: never notified, never acted on
 	Stale    bool `json:"stale,omitempty"`    // newest evidence was older than 15 min: notified, not enforced
 	Late     bool `json:"late,omitempty"`     // evidence came after its window had passed
+
+	// Life is filled in by whoever shows alerts; detectors leave it out.
+	Life *Life `json:"life,omitempty"`
 }
 
 // MaxEvidence caps the evidence listed in one alert; Count says the whole.

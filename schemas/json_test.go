@@ -76,7 +76,7 @@ func tags(typ reflect.Type, prefix string) []string {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		out = append(out, prefix+name)
 		ft := f.Type
-		if ft.Kind() == reflect.Slice {
+		if ft.Kind() == reflect.Slice || ft.Kind() == reflect.Pointer {
 			ft = ft.Elem()
 		}
 		if ft.Kind() == reflect.Struct && ft != reflect.TypeFor[time.Time]() {
@@ -123,6 +123,7 @@ func TestSchemasOfWhatIsEmitted(t *testing.T) {
 	alert := filled(reflect.TypeFor[schemas.Alert]()).Interface().(schemas.Alert)
 	alert.ID, alert.Transition = schemas.AlertID("t", "r", alert.Entity, schemas.ID{}), schemas.TransitionOpen
 	alert.Severity, alert.Confidence, alert.Initiator = schemas.SeverityHigh, "high", "schedule"
+	alert.Life.State, alert.Life.Before = schemas.StateSilenced, schemas.StateOpen
 	small := schemas.Alert{ID: alert.ID, Seq: 1, Transition: schemas.TransitionResolve, Severity: schemas.SeverityLow, Confidence: "low"}
 	f := func(name string, typ reflect.Type, values ...any) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func newAlerts(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "alerts",
 		Short:   "List alerts, newest first",
-		Example: "  agentrail alerts --state open --severity high\n  agentrail alerts show ID",
+		Example: "  agentrail alerts --state open --severity high\n  agentrail alerts show ID\n  agentrail alerts ack ID --reason \"looking into it\"",
 		Args:    cobra.NoArgs,
 	}
 	cl := addClient(c, cmd)
@@ -47,6 +48,9 @@ func newAlerts(c *console) *cobra.Command {
 		return printRows(c, format, list.Alerts, alertColumns(), alertExport())
 	}
 	cmd.AddCommand(newAlertShow(c))
+	for _, v := range alertVerbs {
+		cmd.AddCommand(newAlertControl(c, v))
+	}
 	return cmd
 }
 
@@ -70,6 +74,9 @@ func alertExport() []api.Column[schemas.Alert] {
 	return []api.Column[schemas.Alert]{
 		text("id", func(a schemas.Alert) string { return a.ID }),
 		text("state", alertState),
+		text("assignee", func(a schemas.Alert) string { return life(a).Assignee }),
+		text("state_since", func(a schemas.Alert) string { return api.Time(life(a).Since) }),
+		text("state_by", func(a schemas.Alert) string { return life(a).By }),
 		text("severity", func(a schemas.Alert) string { return string(a.Severity) }),
 		text("confidence", func(a schemas.Alert) string { return a.Confidence }),
 		text("rule", func(a schemas.Alert) string { return a.Rule }),
@@ -91,15 +98,15 @@ func alertExport() []api.Column[schemas.Alert] {
 }
 
 func alertState(a schemas.Alert) string {
-	state := "open"
-	if a.Transition == schemas.TransitionResolve {
-		state = "resolved"
-	}
+	state := string(a.StateAt(time.Now()))
 	if a.Backfill {
 		state += ", backfill"
 	}
 	if a.Stale {
 		state += ", stale"
+	}
+	if a.Late {
+		state += ", late"
 	}
 	return state
 }
@@ -138,6 +145,7 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("", a.Reason)
 	p.line("", "")
 	p.line("alert", a.ID)
+	p.line("state", lifeWords(a))
 	p.line("rule", a.Rule+", confidence "+firstOf(a.Confidence, "not said"))
 	p.line("on", a.Entity.Kind+" "+named(a.Entity.Name, a.Entity.ID))
 	p.line("who", named(a.ActorEmail, a.Actor))
@@ -145,6 +153,9 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("agent", named(a.AgentName, a.Agent))
 	p.line("subscription", a.Subscription)
 	p.line("run", a.Run)
+	for _, trace := range traces(d.Evidence) {
+		p.line("trace", trace)
+	}
 	p.line("started by", a.Initiator)
 	p.line("seen", fmt.Sprintf("%s to %s, %d events", human(a.FirstSeen), human(a.LastSeen), a.Count))
 	p.line("measured", measured(a))
@@ -155,8 +166,8 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.list("not seen", a.Unseen)
 	p.list("tags", a.Tags)
 	p.list("do next", a.Next)
-	for _, t := range d.Transitions {
-		p.line("history", fmt.Sprintf("%s  %-7s %d events", human(t.DecidedAt), t.Transition, t.Count))
+	for _, s := range d.History {
+		p.line("history", historyLine(s))
 	}
 	if len(d.Missing) > 0 {
 		p.line("missing", fmt.Sprintf("%d records of the evidence are not in the store (yet, or any more); the journal has them", len(d.Missing)))
@@ -167,6 +178,17 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("", "")
 	p.line("", "Evidence, oldest first:")
 	return printTable(c.out, terminalWidth(c.out), d.Evidence, eventColumns())
+}
+
+// traces are those that the events belong to, each once.
+func traces(events []api.Event) []string {
+	var out []string
+	for _, e := range events {
+		if e.Trace != "" && !slices.Contains(out, e.Trace) {
+			out = append(out, e.Trace)
+		}
+	}
+	return out
 }
 
 func named(name, id string) string {

@@ -37,6 +37,7 @@ var edges = map[string][]string{
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug"},
 	"detectors/rules":               {},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
+	"sinks/alerting":                {"schemas", "sinks", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
 	"executor":                      {"executor/gate", "internal/plug"},

@@ -101,7 +101,7 @@ func addFilter(cmd *cobra.Command, names ...string) *filter {
 		"after":        "go on behind that row; the end of a list that was cut says what to write",
 		"rule":         "name of the rule",
 		"severity":     "informational, low, medium, high or critical",
-		"state":        "open or resolved",
+		"state":        "open (reopened, too), acknowledged, silenced, reopened, resolved or unresolved",
 		"consumer":     "source or sink that could not take it",
 	}
 	f := &filter{}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/sinks"
+	"github.com/agentrail/agentrail/sinks/alerting"
 )
 
 // config is the whole configuration: one strict YAML file, plus the files of a
@@ -36,6 +39,7 @@ type config struct {
 	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
 	Sources   []plug.Config  `yaml:"sources"`
 	Detectors []plug.Config  `yaml:"detectors"`
+	Alerting  alertingConfig `yaml:"alerting"`
 	Sinks     []plug.Config  `yaml:"sinks"`
 	// Executor is what agentrail executor runs with; serve does not look at it.
 	Executor *executorConfig `yaml:"executor"`
@@ -108,6 +112,26 @@ type tempoConfig struct {
 	Org string `yaml:"org"`
 }
 
+// alertingConfig says how people are told of alerts: by Alertmanager's routing
+// within this process, or by Alertmanagers outside. Without either, alerts are
+// shown and forwarded, and nobody is notified.
+type alertingConfig struct {
+	// File is an ordinary alertmanager.yml; its receivers are notified by this
+	// process. Default: none.
+	File string `yaml:"file"`
+	// URLs of external Alertmanagers, all members of a cluster. Default: none.
+	URLs      []string    `yaml:"urls"`
+	Token     plug.Secret `yaml:"token"` // Bearer, for external Alertmanagers
+	TokenFile string      `yaml:"token_file"`
+	TLS       sinks.TLS   `yaml:"tls"` // for external Alertmanagers
+	// Link is the address at which people reach this server's pages, for links
+	// in notifications. Default: http:// and the address under listen.
+	Link string `yaml:"link"`
+}
+
+// on reports whether anybody is to be told.
+func (a alertingConfig) on() bool { return a.File != "" || len(a.URLs) > 0 }
+
 // defaultConfig returns what an empty file means.
 func defaultConfig() *config {
 	yes := true
@@ -155,7 +179,7 @@ func (c *config) merge(path string) error {
 	if err != nil {
 		return fmt.Errorf("read config: %w; write one after deploy/agentrail.yaml or name it with --config", err)
 	}
-	sources, detectors, sinks, mappings := c.Sources, c.Detectors, c.Sinks, c.Mappings
+	sources, detectors, forwards, mappings := c.Sources, c.Detectors, c.Sinks, c.Mappings
 	c.Sources, c.Detectors, c.Sinks, c.Mappings = nil, nil, nil, nil
 	if err := yaml.Load(b, c, yaml.WithKnownFields()); err != nil {
 		return plug.Explain(path, err, c)
@@ -178,7 +202,7 @@ func (c *config) merge(path string) error {
 			list[i].File = path
 		}
 	}
-	c.Sources, c.Detectors, c.Sinks = append(sources, c.Sources...), append(detectors, c.Detectors...), append(sinks, c.Sinks...)
+	c.Sources, c.Detectors, c.Sinks = append(sources, c.Sources...), append(detectors, c.Detectors...), append(forwards, c.Sinks...)
 	for i, m := range c.Mappings {
 		if !filepath.IsAbs(m) {
 			c.Mappings[i] = filepath.Join(filepath.Dir(path), m)
@@ -200,6 +224,10 @@ func (c *config) settle(dir string) {
 			*p.path = filepath.Join(dir, *p.path)
 		}
 	}
+	if f := c.Alerting.File; f != "" && !filepath.IsAbs(f) {
+		c.Alerting.File = filepath.Join(dir, f)
+	}
+	c.Alerting.Link = strings.TrimRight(cmp.Or(c.Alerting.Link, "http://"+c.Listen), "/")
 	if !c.given.sources {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
@@ -269,9 +297,18 @@ func (c *config) check() error {
 	if key, data := abs(c.Evidence.Key), abs(c.Data); key == data || strings.HasPrefix(key, data+string(filepath.Separator)) {
 		fault("evidence.key lies in the data folder; whoever can change the evidence could sign it again: move it out")
 	}
+	switch a := c.Alerting; {
+	case a.File != "" && len(a.URLs) > 0:
+		fault("alerting has file and urls; either this process notifies or Alertmanagers do: leave one out")
+	case len(a.URLs) == 0 && (a.Token != "" || a.TokenFile != "" || a.TLS != sinks.TLS{}):
+		fault("alerting.token and tls are for external Alertmanagers; name them under alerting.urls")
+	}
+	if u, err := url.Parse(c.Alerting.Link); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		fault("alerting.link is %q; write an address such as https://agentrail.example.com", c.Alerting.Link)
+	}
 	errs = append(errs, uniqueNames("detector", nil, c.Detectors)...)
 	// Cursors and dead letters bear the names of sources and sinks.
-	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0}
+	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
 	if c.Executor != nil {

@@ -15,6 +15,9 @@ func examinePipeline(st *api.Status, now time.Time) (out []finding) {
 	for i := range st.Sinks {
 		out = append(out, examineSink(&st.Sinks[i], st.Consumers))
 	}
+	for _, r := range st.Receivers {
+		out = append(out, examineReceiver(r, now))
+	}
 	out = append(out, examineNotary(st, now))
 	for _, l := range st.Learning {
 		out = append(out, examineLearning(l))
@@ -80,6 +83,19 @@ func examineConsumers(list []api.ConsumerStage) (out []finding) {
 		out = append(out, finding{levelOK, "consumers", fmt.Sprintf("%d of %d are within a minute of the newest record", fine, len(list)), ""})
 	}
 	return out
+}
+
+// examineReceiver judges a receiver of notifications about alerts.
+func examineReceiver(r api.ReceiverStatus, now time.Time) finding {
+	about := "notify " + r.Name
+	text := fmt.Sprintf("%d sent, %d failed", r.Sent, r.Failed)
+	if !r.Failing.IsZero() {
+		return finding{levelFail, about, fmt.Sprintf("cannot be told of alerts since %s: %s; %s", ago(now.Sub(r.Failing)), r.Error, text), "mend what the error names; it is tried again and again, nothing is lost"}
+	}
+	if !r.Last.IsZero() {
+		text += ", the last " + ago(now.Sub(r.Last)) + " ago"
+	}
+	return finding{levelOK, about, text, ""}
 }
 
 func examineSink(s *api.SinkStatus, consumers []api.ConsumerStage) finding {

@@ -152,6 +152,10 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	in := newFollowers(ctx, cancel, nil, nil, log)
 	stops.push("triggers and controls", in.stop)
 	in.run("responses", responder.Run)
+	if since, yes := responder.Watches(); yes {
+		w := &witness{server: c.Server, token: token, tenant: c.Tenant, onEvent: responder.OnEvent, onHead: responder.OnHead, log: log.With("part", "witness")}
+		in.run("witness", w.follow(since))
+	}
 	in.run("brake", hold.Follow)
 	in.run("sweep", every(time.Second, log, engine.Sweep))
 	triggers, err := trigger.New(trigger.Options{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -137,7 +138,10 @@ func (c *executorConfig) responses() (*response.Config, error) {
 // checkFiles looks into the files that the section names, for validate.
 func (c *executorConfig) checkFiles() error {
 	_, rules := c.rules()
-	_, responses := c.responses()
+	policies, responses := c.responses()
+	if responses == nil { // opening reaches nobody
+		_, responses = response.OpenTargets(policies, response.Deps{Log: slog.New(slog.DiscardHandler)})
+	}
 	return errors.Join(rules, responses)
 }
 

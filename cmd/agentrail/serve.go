@@ -31,6 +31,7 @@ import (
 	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/sinks"
+	"github.com/agentrail/agentrail/sinks/alerting"
 )
 
 func newServe(c *console) *cobra.Command {
@@ -92,6 +93,7 @@ type serveOptions struct {
 //	                      ├─ Follow ─> notary ──heads──> Append
 //	                      ├─ Follow ─> survey            (what arrives: doctor, top)
 //	                      ├─ Follow ─> recent ─> page, API   (what is new, in memory)
+//	                      ├─ Follow ─> alerting ─> people    (routing, silences)
 //	                      └─ Follow ─> dlq ──retries──> sink or Append
 //
 // The end goes the other way round: first no more requests, then the sources,
@@ -217,6 +219,18 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		return err
 	}
 
+	told, err := newPeople(c, own, log.With("part", "alerting"), reg)
+	if err != nil {
+		return err
+	}
+	if told != nil {
+		if err := f.follow(alerting.Name, journal.FromNow(), told.feed, journal.FollowOptions{State: told.feed}); err != nil {
+			return err
+		}
+		f.run("alerting router", told.to.Run)
+		f.run("alerting", told.feed.Run)
+	}
+
 	st := newStorage(c, log.With("part", "store"), reg, o.onStore)
 	f.afterwards("store", st.close)
 	if st != nil {
@@ -256,23 +270,26 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	stops.push("sources", in.stop)
 
-	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine}
+	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine, people: told}
 	sessions, newest := tokens.Sessions(), memory{rec}
 	server, err := api.New(api.Options{
 		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), Append: j.Append, Own: decode.Own,
-		Recent: newest.queries(), Record: journalRecord(j),
+		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
+		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {
 		return err
 	}
 	mux.Handle("/", server)
+	for pattern, h := range told.routes(sessions.Require, c.Auth.Tenant, own) {
+		mux.Handle(pattern, h)
+	}
 	pages, err := web.New(web.Options{
-		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, Evicted: newest.evicted, Changed: rec.Changed,
+		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
 		Version: version, Log: log.With("part", "console"),
 	})

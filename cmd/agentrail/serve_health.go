@@ -33,6 +33,7 @@ func (p *pipelineStatus) parts(ctx context.Context, st *api.Status, counts famil
 		})
 	}
 	slices.SortFunc(st.Sinks, func(a, b api.SinkStatus) int { return strings.Compare(a.Name, b.Name) })
+	st.Receivers = p.people.status()
 	if at := counts.sum("agentrail_notary_last_head_timestamp_seconds", "", ""); at > 0 {
 		st.LastHead = time.Unix(int64(at), 0).UTC()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/journal"
@@ -84,11 +85,7 @@ func (m memory) alerts(_ context.Context, q api.Query) ([]schemas.Alert, error) 
 
 func wantedAlert(q api.Query, a *schemas.Alert) bool {
 	is := func(want, have string) bool { return want == "" || want == have }
-	state := "open"
-	if a.Transition == schemas.TransitionResolve {
-		state = "resolved"
-	}
-	return is(q.State, state) && is(q.Rule, a.Rule) && is(q.Severity, string(a.Severity)) && is(q.Agent, a.Agent) &&
+	return q.InState(a.StateAt(time.Now())) && is(q.Rule, a.Rule) && is(q.Severity, string(a.Severity)) && is(q.Agent, a.Agent) &&
 		(q.Actor == "" || q.Actor == a.Actor || q.Actor == a.ActorEmail) &&
 		(q.Since.IsZero() || !a.LastSeen.Before(q.Since)) && (q.Until.IsZero() || a.LastSeen.Before(q.Until))
 }
@@ -98,6 +95,11 @@ func (m memory) alert(ctx context.Context, tenant, id string) ([]schemas.Alert, 
 	if errors.Is(err, recent.ErrAmbiguous) {
 		return nil, fmt.Errorf("%w: %w", api.ErrAmbiguous, err)
 	}
+	return out, notFound(err, recent.ErrNotFound)
+}
+
+func (m memory) history(ctx context.Context, tenant, id string) ([]schemas.LifeEvent, error) {
+	out, err := m.r.History(ctx, tenant, id)
 	return out, notFound(err, recent.ErrNotFound)
 }
 

@@ -26,6 +26,7 @@ type pipelineStatus struct {
 	started    time.Time
 	forwarders map[string]*sinks.Forwarder
 	store      *storage
+	people     *people
 }
 
 // status reads the counters that are exported as metrics, too, so that the two

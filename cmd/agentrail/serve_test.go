@@ -87,6 +87,7 @@ type served struct {
 	cmd   *exec.Cmd
 	log   syncBuffer
 	seen  bytes.Buffer // everything else that it said
+	more  string       // of the config
 }
 
 // syncBuffer may be read while it is written.
@@ -142,7 +143,7 @@ sources:
   - {kind: audit, %s}
 sinks:
   - {kind: webhook, name: hook, url: %q, secret_file: %q}
-`, limit, s.hook.URL, filepath.Join(s.dir, "hook.secret")))
+%s`, limit, s.hook.URL, filepath.Join(s.dir, "hook.secret"), s.more))
 	s.cli("validate", "--config", cfg)
 	from := len(s.log.String())
 	s.cmd = exec.Command("agentrail", "serve", "--config", cfg)

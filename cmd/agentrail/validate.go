@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,14 @@ func (cfg *config) print(c *console) error {
 	}
 	for _, d := range cfg.Detectors {
 		p.line("detector", partName(d))
+	}
+	switch a := cfg.Alerting; {
+	case a.File != "":
+		p.line("alerting", "by "+a.File+", links to "+a.Link)
+	case len(a.URLs) > 0:
+		p.line("alerting", "by Alertmanager "+strings.Join(a.URLs, ", "))
+	default:
+		p.line("alerting", "nobody is told of alerts; name an alertmanager.yml under alerting.file")
 	}
 	for _, s := range cfg.Sinks {
 		p.line("sink", partName(s))

@@ -45,6 +45,7 @@ func (cfg *config) checkParts(ctx context.Context) error {
 	for _, c := range cfg.Sinks {
 		faults = append(faults, checkSink(ctx, c, log))
 	}
+	faults = append(faults, cfg.checkAlerting())
 	if cfg.Executor != nil {
 		faults = append(faults, cfg.Executor.checkFiles())
 	}

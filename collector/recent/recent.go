@@ -80,12 +80,17 @@ func (r *Recent) Consume(ctx context.Context, batches []*schemas.Batch) error {
 		news = true
 		t := r.tenant(b.Tenant)
 		t.keep(b, r.o.Bytes)
-		if b.Class != schemas.ClassAlert || b.Flags&schemas.BatchSelf == 0 {
+		if b.Class != schemas.ClassAlert && b.Class != schemas.ClassControl || b.Flags&schemas.BatchSelf == 0 {
 			continue
 		}
 		for i := range b.Events {
-			if ev := &b.Events[i]; ev.Accepted() {
-				r.fold(t, place{b.Shard, b.Offset, uint32(i)}, ev)
+			at, ev := place{b.Shard, b.Offset, uint32(i)}, &b.Events[i]
+			switch {
+			case !ev.Accepted():
+			case b.Class == schemas.ClassAlert:
+				r.fold(t, at, ev)
+			default:
+				r.order(t, at, ev)
 			}
 		}
 	}
@@ -112,6 +117,19 @@ func (r *Recent) fold(t *tenant, at place, ev *schemas.Event) {
 		return
 	}
 	if t.put(a, at) {
+		r.evict(t)
+	}
+}
+
+// order folds in what a person asked for.
+func (r *Recent) order(t *tenant, at place, ev *schemas.Event) {
+	var c schemas.Control
+	if err := json.Unmarshal(ev.Raw, &c); err != nil {
+		r.o.Log.Error("control cannot be read", "offset", at.Offset, "index", at.Index, "err", err)
+		return
+	}
+	if slices.Contains(schemas.AlertVerbs(), c.Verb) {
+		t.order(&c, at)
 		r.evict(t)
 	}
 }
@@ -164,30 +182,71 @@ func (r *Recent) Alerts(name string, match func(*schemas.Alert) bool, limit int)
 	return out, len(hits)
 }
 
+// Lives returns where alerts are in their lives, by id, as far as they are kept.
+func (r *Recent) Lives(name string, ids []string) map[string]*schemas.Life {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]*schemas.Life{}
+	if t := r.tenants[name]; t != nil {
+		for _, id := range ids {
+			if a := t.alerts[id]; a != nil {
+				out[id] = a.now.Life
+			}
+		}
+	}
+	return out
+}
+
 // Alert returns the transitions of one alert in order, as far as they are kept,
-// or ErrNotFound or ErrAmbiguous. The beginning of an id is enough.
+// or ErrNotFound or ErrAmbiguous. The beginning of an id is enough. The last one
+// has the alert's life.
 func (r *Recent) Alert(ctx context.Context, name, id string) ([]schemas.Alert, error) {
+	out, _, err := r.alert(ctx, name, id)
+	return out, err
+}
+
+// History returns all that is kept of what happened to one alert, in order, as
+// Alert does.
+func (r *Recent) History(ctx context.Context, name, id string) ([]schemas.LifeEvent, error) {
+	_, events, err := r.alert(ctx, name, id)
+	return events, err
+}
+
+func (r *Recent) alert(ctx context.Context, name, id string) ([]schemas.Alert, []schemas.LifeEvent, error) {
 	r.mu.Lock()
 	a, err := r.tenants[name].find(id)
 	var now schemas.Alert
 	var steps []step
+	var controls []control
 	if err == nil {
-		now, steps = *a.now, slices.Clone(a.steps)
+		now, steps, controls = *a.now, slices.Clone(a.steps), slices.Clone(a.controls)
 	}
 	r.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []schemas.Alert
-	for _, s := range steps[:len(steps)-1] {
-		old, err := r.transition(ctx, s.At)
-		if err != nil || old.ID != now.ID || old.Tenant != now.Tenant {
-			r.o.Log.Debug("transition of an alert is not in the journal any more", "alert", now.ID, "seq", s.Seq, "err", err)
-			continue
+	out := make([]schemas.Alert, 0, len(steps)) // events point into it
+	var events []schemas.LifeEvent
+	for i, s := range steps {
+		for len(controls) > 0 && controls[0].At.before(s.At) {
+			events, controls = append(events, schemas.LifeEvent{Control: controls[0].C}), controls[1:]
 		}
-		out = append(out, old)
+		if i == len(steps)-1 {
+			out = append(out, now)
+		} else {
+			old, err := r.transition(ctx, s.At)
+			if err != nil || old.ID != now.ID || old.Tenant != now.Tenant {
+				r.o.Log.Debug("transition of an alert is not in the journal any more", "alert", now.ID, "seq", s.Seq, "err", err)
+				continue
+			}
+			out = append(out, old)
+		}
+		events = append(events, schemas.LifeEvent{Alert: &out[len(out)-1]})
 	}
-	return append(out, now), nil
+	for _, c := range controls {
+		events = append(events, schemas.LifeEvent{Control: c.C})
+	}
+	return out, events, nil
 }
 
 func (r *Recent) transition(ctx context.Context, at place) (a schemas.Alert, err error) {

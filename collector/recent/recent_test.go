@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -108,7 +109,7 @@ func TestFold(t *testing.T) {
 		t.Errorf("open alerts %q", got)
 	}
 	got, err := l.r.Alert(t.Context(), "acme", "a1")
-	if diff := cmp.Diff([]schemas.Alert{first, second}, got); err != nil || diff != "" {
+	if diff := cmp.Diff([]schemas.Alert{first, second}, got, cmpopts.IgnoreFields(schemas.Alert{}, "Life")); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	if got, err := l.r.Alert(t.Context(), "acme", "a2"); err != nil || len(got) != 2 || got[1].Seq != last.Seq {
@@ -180,6 +181,91 @@ func TestBounds(t *testing.T) {
 	}
 	if got, err := l.r.Alert(t.Context(), "acme", "a5"); err != nil || len(got) != 64 || got[0].Seq != 1 || got[63].Seq != 501 {
 		t.Errorf("%d transitions, %v; want the first and the newest 63", len(got), err)
+	}
+}
+
+// control appends what a person asked for.
+func (l *log) control(tenant, verb, target string, ttl time.Duration) {
+	l.t.Helper()
+	c := schemas.Control{ID: fmt.Sprint(len(l.batches)), Tenant: tenant, Verb: verb, Target: target, Author: "ana", Reason: "because", At: time.Unix(2000, 0).UTC(), TTL: ttl}
+	b, err := journaltest.Own(tenant, schemas.ClassControl, "control", 1, c)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.append(b)
+}
+
+func TestLife(t *testing.T) {
+	l := newLog(t, recent.Options{})
+	state := func(id string) string {
+		t.Helper()
+		all, err := l.r.Alert(t.Context(), "acme", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := l.r.History(t.Context(), "acme", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		life, steps := schemas.History(events, time.Unix(2000, 0))
+		if diff := cmp.Diff(&life, all[len(all)-1].Life); diff != "" {
+			t.Errorf("folded from its history, %s stands elsewhere (-history +kept): %s", id, diff)
+		}
+		if diff := cmp.Diff(&life, l.r.Lives("acme", []string{id, "none"})[id]); diff != "" {
+			t.Error(diff)
+		}
+		out := string(life.State)
+		for _, s := range steps {
+			out += " " + s.What
+		}
+		return out
+	}
+	f := func(want string) {
+		t.Helper()
+		if got := state("a1"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	l.alert("acme", "a1", 1, schemas.TransitionOpen)
+	l.control("acme", schemas.AlertAck, "a1", 0)
+	f("acknowledged open alert.ack")
+	l.control("rival", schemas.AlertClose, "a1", 0) // another tenant has no such alert
+	l.control("acme", schemas.AlertUnsilence, "a1", 0)
+	l.control("acme", "dlq.drop", "a1", 0)
+	f("acknowledged open alert.ack")
+	l.alert("acme", "a1", 2, schemas.TransitionUpdate)
+	l.control("acme", schemas.AlertClose, "a1", 0)
+	f("resolved open alert.ack update alert.close")
+	if got := ids(l.r.Alerts("acme", func(a *schemas.Alert) bool { return a.StateAt(time.Unix(2000, 0)) == schemas.StateResolved }, 9)); got != "a1" {
+		t.Errorf("resolved: %q", got)
+	}
+	l.control("acme", schemas.AlertReopen, "a1", 0)
+	l.control("acme", schemas.AlertSilence, "a1", time.Hour)
+	f("silenced open alert.ack update alert.close alert.reopen alert.silence")
+
+	// A restart knows the same, and one before there were lives knows what it can.
+	var snap bytes.Buffer
+	if _, err := l.r.WriteTo(&snap); err != nil {
+		t.Fatal(err)
+	}
+	again := l.open(recent.Options{})
+	if _, err := again.ReadFrom(bytes.NewReader(snap.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	l.r = again
+	f("silenced open alert.ack update alert.close alert.reopen alert.silence")
+	old := `{"version":1,"tenants":[{"tenant":"acme","alerts":[{"now":{"id":"a1","seq":3,"transition":"resolve"},"steps":[{"seq":3,"at":{"offset":3}}]}]}]}`
+	if _, err := again.ReadFrom(strings.NewReader(old)); err != nil {
+		t.Fatal(err)
+	}
+	f("resolved resolve")
+	// Another one pushes the controls of one alert out, the oldest first.
+	l.alert("acme", "a2", 1, schemas.TransitionOpen)
+	for range 100 {
+		l.control("acme", schemas.AlertNote, "a2", 0)
+	}
+	if events, err := l.r.History(t.Context(), "acme", "a2"); err != nil || len(events) != 65 {
+		t.Errorf("%d events, %v; want the transition and the newest 64 controls", len(events), err)
 	}
 }
 

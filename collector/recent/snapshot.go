@@ -27,8 +27,9 @@ type tenantState struct {
 }
 
 type alertState struct {
-	Now   *schemas.Alert `json:"now"`
-	Steps []step         `json:"steps"`
+	Now      *schemas.Alert `json:"now"`
+	Steps    []step         `json:"steps"`
+	Controls []control      `json:"controls,omitempty"`
 }
 
 // maxReread caps the batches of a tenant that are read again after a restart.
@@ -62,7 +63,9 @@ func (r *Recent) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-func (a *alert) state() alertState { return alertState{a.now, slices.Clone(a.steps)} }
+func (a *alert) state() alertState {
+	return alertState{a.now, slices.Clone(a.steps), slices.Clone(a.controls)}
+}
 
 // ReadFrom replaces the fold by a snapshot.
 func (r *Recent) ReadFrom(in io.Reader) (int64, error) {
@@ -84,10 +87,15 @@ func (r *Recent) ReadFrom(in io.Reader) (int64, error) {
 		t := newTenant()
 		t.evicted = ts.Evicted
 		for _, as := range ts.Alerts {
-			if as.Now == nil || as.Now.ID == "" || len(as.Steps) == 0 || len(as.Steps) > maxSteps || t.alerts[as.Now.ID] != nil {
+			if as.Now == nil || as.Now.ID == "" || len(as.Steps) == 0 || len(as.Steps) > maxSteps || t.alerts[as.Now.ID] != nil ||
+				len(as.Controls) > maxControls || slices.ContainsFunc(as.Controls, func(c control) bool { return c.C == nil }) {
 				return n, errors.New("read recent: snapshot holds an alert that cannot be")
 			}
-			a := &alert{now: as.Now, steps: as.Steps}
+			if as.Now.Life == nil { // of a version before there were lives
+				life := schemas.Life{}.Transition(as.Now)
+				as.Now.Life = &life
+			}
+			a := &alert{now: as.Now, steps: as.Steps, controls: as.Controls}
 			a.in = t.of(a).PushFront(a)
 			t.alerts[a.now.ID] = a
 		}

@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"cmp"
 	"container/list"
 	"fmt"
 	"slices"
@@ -30,11 +31,22 @@ type Evicted struct {
 	Resolved int `json:"resolved"`
 }
 
-// alert is one alert: its newest transition as a whole, the others by place.
+// maxControls caps the controls that are kept of one alert: the newest.
+const maxControls = 64
+
+// alert is one alert: its newest transition as a whole, with its life, the
+// others by place, and what people asked for.
 type alert struct {
-	now   *schemas.Alert // replaced, never changed
-	steps []step         // in order, the newest last
-	in    *list.Element
+	now      *schemas.Alert // replaced, never changed
+	steps    []step         // in order, the newest last
+	controls []control      // in order, the newest last
+	in       *list.Element
+}
+
+// control is what a person asked for.
+type control struct {
+	At place            `json:"at"`
+	C  *schemas.Control `json:"control"` // never changed
 }
 
 type step struct {
@@ -49,6 +61,12 @@ type place struct {
 	Index  uint32 `json:"index"`
 }
 
+// before says which of two places of one shard comes first; alerts and controls
+// are all in one.
+func (p place) before(q place) bool {
+	return cmp.Or(cmp.Compare(p.Offset, q.Offset), cmp.Compare(p.Index, q.Index)) < 0
+}
+
 func newTenant() *tenant {
 	return &tenant{alerts: map[string]*alert{}, open: list.New(), resolved: list.New()}
 }
@@ -60,12 +78,16 @@ func (t *tenant) put(now schemas.Alert, at place) bool {
 	if a != nil && now.Seq <= a.now.Seq {
 		return false
 	}
+	var life schemas.Life
 	if a == nil {
 		a = &alert{}
 		t.alerts[now.ID] = a
 	} else {
+		life = *a.now.Life
 		t.unlink(a)
 	}
+	life = life.Transition(&now)
+	now.Life = &life
 	a.now = &now
 	if a.steps = append(a.steps, step{now.Seq, at}); len(a.steps) > maxSteps {
 		a.steps = slices.Delete(a.steps, 1, 2)
@@ -74,9 +96,26 @@ func (t *tenant) put(now schemas.Alert, at place) bool {
 	return true
 }
 
+// order takes a control on an alert that is kept, unless it is known or changes
+// nothing.
+func (t *tenant) order(c *schemas.Control, at place) {
+	a := t.alerts[c.Target]
+	if a == nil || a.now.Life.At(c.At).Allows(c.Verb) != "" || slices.ContainsFunc(a.controls, func(k control) bool { return k.C.ID == c.ID }) {
+		return
+	}
+	t.unlink(a)
+	now, life := *a.now, a.now.Life.Control(c)
+	now.Life = &life
+	a.now = &now
+	if a.controls = append(a.controls, control{at, c}); len(a.controls) > maxControls {
+		a.controls = slices.Delete(a.controls, 0, 1)
+	}
+	a.in = t.of(a).PushFront(a)
+}
+
 // of returns the list that the alert belongs to.
 func (t *tenant) of(a *alert) *list.List {
-	if a.now.Transition == schemas.TransitionResolve {
+	if a.now.Life.State == schemas.StateResolved {
 		return t.resolved
 	}
 	return t.open

@@ -16,6 +16,8 @@ import (
 type alertPage struct {
 	*frame
 	Alert       schemas.Alert
+	Life        schemas.Life
+	History     []schemas.LifeStep
 	Transitions []schemas.Alert
 	Bars        []bar
 	Strip       *strip
@@ -47,6 +49,9 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 		return view{}, &redirect{"/alerts/" + a.ID}
 	}
 	p := alertPage{frame: f, Alert: a, Transitions: all, Bars: bars(&a)}
+	if p.Life, p.History, err = c.history(ctx, tenant, all); err != nil {
+		return view{}, err
+	}
 	f.Title = cmp.Or(a.Title, "Alert "+a.ID)
 	places := evidence(all)
 	if p.Records, err = c.records(ctx, f, places); err != nil {
@@ -58,6 +63,39 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 		p.Around = c.around(ctx, tenant, p.Records[0].Event)
 	}
 	return view{template: "alert.html", fragments: []string{"alert-head", "alert-time"}, data: p}, nil
+}
+
+// Traces are those that the records belong to, each once.
+func (p alertPage) Traces() []string {
+	var out []string
+	for _, r := range p.Records {
+		if t := r.Event.Trace; t != "" && !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Acts are the steps that people made.
+func (p alertPage) Acts() []schemas.LifeStep {
+	return slices.DeleteFunc(slices.Clone(p.History), func(s schemas.LifeStep) bool { return s.By == "" })
+}
+
+// history returns where the alert stands and how it came there: from memory, or
+// from what detectors said if memory has let go of it.
+func (c *Console) history(ctx context.Context, tenant string, all []schemas.Alert) (schemas.Life, []schemas.LifeStep, error) {
+	events, err := c.o.History(ctx, tenant, all[0].ID)
+	if errors.Is(err, api.ErrNotFound) {
+		events, err = nil, nil
+		for i := range all {
+			events = append(events, schemas.LifeEvent{Alert: &all[i]})
+		}
+	}
+	l, steps := schemas.History(events, c.o.Now())
+	if now := all[len(all)-1].Life; now != nil { // folded at each step, even if not every one is kept
+		l = now.At(c.o.Now())
+	}
+	return l, steps, err
 }
 
 // evidence returns the places that the transitions list, each record once, by

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -18,6 +19,7 @@ type alertList struct {
 	Total      int
 	Evicted    int
 	State      string
+	States     []string
 	Severity   string
 	Rule       string
 	Severities []string
@@ -57,8 +59,8 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 	if err != nil {
 		return view{}, &badFilter{"The address cannot be read."}
 	}
-	l := alertList{frame: f, Severities: severities, Rule: v.Get("rule"), Evicted: c.o.Evicted(f.User.Tenant)}
-	if l.State, err = oneOf(v, "state", "open", "resolved", "all"); err != nil {
+	l := alertList{frame: f, Severities: severities, States: []string{"open", "acknowledged", "silenced", "reopened", api.Unresolved, "resolved", "all"}, Rule: v.Get("rule"), Evicted: c.o.Evicted(f.User.Tenant)}
+	if l.State, err = oneOf(v, "state", l.States...); err != nil {
 		return view{}, err
 	}
 	if l.Severity, err = oneOf(v, "severity", severities...); err != nil {
@@ -69,7 +71,7 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 	rules := map[string]bool{}
 	l.Alerts, l.Total = c.o.Alerts(f.User.Tenant, func(a *schemas.Alert) bool {
 		rules[a.Rule] = true
-		return (l.State == "all" || l.State == stateOf(a)) && (l.Severity == "" || l.Severity == string(a.Severity)) && (l.Rule == "" || l.Rule == a.Rule)
+		return (l.State == "all" || api.Query{State: l.State}.InState(schemas.AlertState(stateOf(a)))) && (l.Severity == "" || l.Severity == string(a.Severity)) && (l.Rule == "" || l.Rule == a.Rule)
 	}, math.MaxInt)
 	for rule := range rules {
 		l.Rules = append(l.Rules, rule)
@@ -82,12 +84,12 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 
 // openAlerts returns the gravest open alerts of the tenant.
 func (c *Console) openAlerts(tenant string, limit int) ([]schemas.Alert, int) {
-	all, n := c.o.Alerts(tenant, func(a *schemas.Alert) bool { return stateOf(a) == "open" }, math.MaxInt)
+	all, n := c.o.Alerts(tenant, func(a *schemas.Alert) bool { return schemas.AlertState(stateOf(a)).Waits() }, math.MaxInt)
 	openFirst(all)
 	return all[:min(len(all), limit)], n
 }
 
-// openFirst sorts open before resolved, live before history, and grave before
+// openFirst sorts what waits for a person before the rest, live before history, and grave before
 // harmless; what is equal stays as it is: newest first.
 func openFirst(all []schemas.Alert) {
 	before := func(b bool) int {
@@ -98,7 +100,7 @@ func openFirst(all []schemas.Alert) {
 	}
 	slices.SortStableFunc(all, func(a, b schemas.Alert) int {
 		return cmp.Or(
-			cmp.Compare(before(stateOf(&a) != "open"), before(stateOf(&b) != "open")),
+			cmp.Compare(before(!schemas.AlertState(stateOf(&a)).Waits()), before(!schemas.AlertState(stateOf(&b)).Waits())),
 			cmp.Compare(before(a.Backfill), before(b.Backfill)),
 			cmp.Compare(rank(a.Severity), rank(b.Severity)),
 		)

@@ -33,6 +33,9 @@ type Options struct {
 	// Alerts returns the newest transition of at most limit alerts that match,
 	// and how many match. Mandatory.
 	Alerts func(tenant string, match func(*schemas.Alert) bool, limit int) ([]schemas.Alert, int)
+	// History returns what happened to an alert, in order, as far as it is in
+	// memory, or api.ErrNotFound. Mandatory.
+	History func(ctx context.Context, tenant, id string) ([]schemas.LifeEvent, error)
 	// Evicted says how many open alerts are no longer in memory. Mandatory.
 	Evicted func(tenant string) int
 	// Changed is closed when Recent and Alerts have something new. Mandatory.
@@ -75,9 +78,9 @@ var (
 
 // New returns the console.
 func New(o Options) (*Console, error) {
-	if o.Sessions == nil || o.Recent.Events == nil || o.Recent.Alert == nil || o.Alerts == nil || o.Evicted == nil || o.Changed == nil ||
+	if o.Sessions == nil || o.Recent.Events == nil || o.Recent.Alert == nil || o.Alerts == nil || o.History == nil || o.Evicted == nil || o.Changed == nil ||
 		o.Record == nil || o.Neighbours == nil || o.Status == nil || o.Ready == nil {
-		return nil, errors.New("open console: sessions, recent, alerts, evicted, changed, record, neighbours, status and ready are mandatory")
+		return nil, errors.New("open console: sessions, recent, alerts, history, evicted, changed, record, neighbours, status and ready are mandatory")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -44,6 +44,7 @@ type rig struct {
 	alerts  map[string][]schemas.Alert // by tenant: the newest transitions
 	events  map[string][]api.Event
 	changed chan struct{}
+	acts    []schemas.Control // on every alert
 }
 
 func newRig(t *testing.T, change func(*console.Options)) *rig {
@@ -66,7 +67,7 @@ func newRig(t *testing.T, change func(*console.Options)) *rig {
 	r.s = tokens.Sessions()
 	o := console.Options{
 		Sessions: r.s, Operator: acme, Recent: api.Store{Events: r.listEvents, Event: r.event, Alert: r.alert},
-		Alerts: r.listAlerts, Evicted: func(string) int { return 0 },
+		Alerts: r.listAlerts, History: r.history, Evicted: func(string) int { return 0 },
 		Changed: func() <-chan struct{} { r.mu.Lock(); defer r.mu.Unlock(); return r.changed },
 		Record: func(ctx context.Context, tenant string, at schemas.Evidence) (api.Event, error) {
 			return r.event(ctx, tenant, at.ID)
@@ -146,6 +147,21 @@ func (r *rig) alert(_ context.Context, tenant, id string) (out []schemas.Alert, 
 	return nil, api.ErrAmbiguous
 }
 
+func (r *rig) history(ctx context.Context, tenant, id string) ([]schemas.LifeEvent, error) {
+	if len(r.acts) == 0 {
+		return nil, api.ErrNotFound
+	}
+	all, err := r.alert(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	out := []schemas.LifeEvent{{Alert: &all[0]}}
+	for i := range r.acts {
+		out = append(out, schemas.LifeEvent{Control: &r.acts[i]})
+	}
+	return out, nil
+}
+
 // fill gives each tenant an alert and an event.
 func (r *rig) fill() {
 	for i, tenant := range []string{acme, rival} {
@@ -153,6 +169,7 @@ func (r *rig) fill() {
 		e := api.Event{
 			ID: fmt.Sprintf("%032x", i+1), Time: now, Received: now, Class: "activity", Kind: "api_call", Actor: tenant + "-user",
 			Initiator: "schedule", Action: "tool.execute", Outcome: "denied", Digest: schemas.Digest(sha256.Sum256([]byte(raw))).String(), Raw: &raw,
+			Trace: "4bf92f3577b34da6a3ce929d0e0e4736",
 		}
 		r.events[tenant] = []api.Event{e}
 		usual := 2.5
@@ -299,7 +316,7 @@ func TestAlertPage(t *testing.T) {
 	status, body, _ := v.get("/alerts/a0234")
 	for _, want := range []string{
 		"Burst by acme", "45 writes in 5m", "background: started by a schedule", "the arguments", "daily", "hourly", "owasp.asi02", "agentrail alerts show a0234",
-		"SHA-256 of the bytes below", "{&#34;secret&#34;:&#34;acme-content&#34;,&#34;n&#34;:1.0}", "2.5", `class="strip"`, `width="22.22%"`,
+		`<a href="/events?trace=4bf92f3577b34da6a3ce929d0e0e4736&amp;class=all">`, "SHA-256 of the bytes below", "{&#34;secret&#34;:&#34;acme-content&#34;,&#34;n&#34;:1.0}", "2.5", `class="strip"`, `width="22.22%"`,
 	} {
 		if status != 200 || !strings.Contains(body, want) {
 			t.Errorf("%d: the page has no %q", status, want)
@@ -318,6 +335,19 @@ func TestAlertPage(t *testing.T) {
 		}
 	}
 	f("/alerts/a0", 400, "Write more of the id")
+	f("/alerts?state=gone", 400, "state is")
+	f("/alerts?state=unresolved", 200, "Burst by acme")
+	f("/alerts?state=acknowledged", 200, "No alert fits")
+	r.acts = []schemas.Control{
+		{ID: "1", Verb: schemas.AlertAck, Author: "ana", Reason: "<i>mine</i>", At: now},
+		{ID: "2", Verb: schemas.AlertAssign, Author: "ana", Reason: "knows it", At: now, Args: map[string]string{"assignee": "bo"}},
+		{ID: "3", Verb: schemas.AlertSilence, Author: "ana", Reason: "known job", At: now, TTL: time.Hour},
+	}
+	f("/alerts/a0234", 200, "silenced by ana")
+	f("/alerts/a0234", 200, "&lt;i&gt;mine&lt;/i&gt;")
+	f("/alerts/a0234", 200, "alert.assign to bo")
+	f("/alerts/a0234", 200, "Assigned to bo")
+	f("/alerts/a0234", 200, "2026-11-23 13:00:00 UTC")
 	f("/alerts/b", 404, "no such thing")
 	f("/events/zz", 404, "no such thing")
 	f("/alerts?severity=loud", 400, "severity is")

@@ -80,7 +80,7 @@ func (l *eventList) filters(r *http.Request, tenant string, now time.Time) error
 	text := func(name string) string { return strings.TrimSpace(v.Get(name)) }
 	l.Query = api.Query{
 		Tenant: tenant, Actor: text("actor"), Agent: text("agent"), Action: text("action"), Tool: text("tool"),
-		Subscription: text("subscription"), Run: text("run"), After: v.Get("after"),
+		Subscription: text("subscription"), Run: text("run"), Trace: text("trace"), After: v.Get("after"),
 	}
 	l.Filtered = l.Query != api.Query{Tenant: tenant}
 	if l.Query.Outcome, err = oneOf(v, "outcome", outcomes...); err != nil {

@@ -136,10 +136,5 @@ func indented(raw string) string {
 	return b.String()
 }
 
-// stateOf says what an alert's state is.
-func stateOf(a *schemas.Alert) string {
-	if a.Transition == schemas.TransitionResolve {
-		return "resolved"
-	}
-	return "open"
-}
+// stateOf says where an alert is in its life.
+func stateOf(a *schemas.Alert) string { return string(a.StateAt(time.Now())) }

@@ -145,7 +145,7 @@ func (x *detector) alert(ev *schemas.Event, m *Match) schemas.Alert {
 		}
 		a.Reason = fmt.Sprintf("%s: %s is %g within %s%s.", r.Title, c.figure(), m.Observed, a.Window, prefixed(" for ", matched))
 	} else {
-		a.Reason = fmt.Sprintf("%s: the event has %s.", r.Title, cmp.Or(matched, "what the rule asks for"))
+		a.Reason = fmt.Sprintf("%s: 1 event has %s.", r.Title, cmp.Or(matched, "what the rule asks for"))
 	}
 	a.Why = append(a.Why, "rule "+r.ID+" at "+r.Place())
 	for _, f := range r.False {

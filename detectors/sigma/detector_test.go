@@ -87,6 +87,9 @@ func (d *desk) send(sec int, tenant string, with func(*schemas.Event)) {
 
 func (d *desk) opened() (out []string) {
 	for _, a := range d.alerts {
+		if lacks := a.Lacks(); lacks != nil {
+			d.t.Errorf("alert of %s lacks %s: %q", a.Rule, strings.Join(lacks, "; "), a.Reason)
+		}
 		if a.Transition == schemas.TransitionOpen {
 			out = append(out, fmt.Sprintf("%s %s %s/%s %s", a.Tenant, a.Rule, a.Entity.Kind, a.Entity.ID, a.Severity))
 		}
@@ -119,7 +122,7 @@ func TestDetector(t *testing.T) {
 		t.Errorf("alert: %+v", a)
 	}
 	d.send(20, "acme", func(ev *schemas.Event) { ev.Action, ev.Run = "agent.delete", "" })
-	if a := d.alerts[len(d.alerts)-1]; a.Rule != "agent_definition_changed" || a.Reason != `Agent created, changed or deleted: the event has action "agent.delete", outcome "ok".` {
+	if a := d.alerts[len(d.alerts)-1]; a.Rule != "agent_definition_changed" || a.Reason != `Agent created, changed or deleted: 1 event has action "agent.delete", outcome "ok".` {
 		t.Errorf("alert: %+v", a)
 	}
 }

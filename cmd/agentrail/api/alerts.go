@@ -22,6 +22,8 @@ type AlertDetail struct {
 	Transitions []schemas.Alert `json:"transitions"` // all of them, in order
 	Evidence    []Event         `json:"evidence"`    // the records that it lists, as far as the journal or the store has them, by time
 	Missing     []string        `json:"missing"`     // ids of evidence that neither has any more
+
+	History []schemas.LifeStep `json:"history"` // what detectors said and what people did, in order
 }
 
 func (a *api) alerts(w http.ResponseWriter, r *http.Request) {
@@ -36,15 +38,7 @@ func (a *api) alerts(w http.ResponseWriter, r *http.Request) {
 	}
 	limit := q.Limit
 	q.Limit++
-	var rows []schemas.Alert
-	err = ErrNotOpen
-	if a.o.Store.Alerts != nil {
-		rows, err = a.o.Store.Alerts(r.Context(), q)
-	}
-	if errors.Is(err, ErrNotOpen) && a.o.Recent.Alerts != nil {
-		fromMemory(w)
-		rows, err = a.o.Recent.Alerts(r.Context(), q)
-	}
+	rows, err := a.alertRows(w, r, q)
 	if err != nil {
 		a.fail(w, r, "alerts", err)
 		return
@@ -52,6 +46,62 @@ func (a *api) alerts(w http.ResponseWriter, r *http.Request) {
 	list := AlertList{Alerts: append([]schemas.Alert{}, rows...)}
 	list.Alerts, list.More = cut(list.Alerts, limit)
 	writeJSON(w, http.StatusOK, list)
+}
+
+// alertRows joins what the store and memory have. Memory alone knows what people
+// decided, so of an alert that is in both, memory says where it stands.
+func (a *api) alertRows(w http.ResponseWriter, r *http.Request, q Query) ([]schemas.Alert, error) {
+	var stored, rows []schemas.Alert
+	err := ErrNotOpen
+	if a.o.Store.Alerts != nil {
+		sq := q
+		switch q.State {
+		case "", string(schemas.StateResolved):
+		default:
+			sq.State = string(schemas.StateOpen)
+		}
+		stored, err = a.o.Store.Alerts(r.Context(), sq)
+	}
+	if a.o.Recent.Alerts == nil {
+		return stored, err
+	}
+	switch {
+	case errors.Is(err, ErrNotOpen):
+		fromMemory(w)
+	case err != nil:
+		return nil, err
+	}
+	if rows, err = a.o.Recent.Alerts(r.Context(), q); err != nil {
+		return nil, err
+	}
+	known := map[string]*schemas.Life{}
+	if a.o.Lives != nil {
+		ids := make([]string, len(stored))
+		for i := range stored {
+			ids[i] = stored[i].ID
+		}
+		known = a.o.Lives(q.Tenant, ids)
+	}
+	seen := map[string]bool{}
+	for i := range rows {
+		seen[rows[i].ID] = true
+	}
+	now := a.now()
+	for _, s := range stored {
+		if s.Life = known[s.ID]; !seen[s.ID] && q.InState(s.StateAt(now)) {
+			rows = append(rows, s)
+		}
+	}
+	slices.SortStableFunc(rows, func(x, y schemas.Alert) int {
+		return cmp.Or(y.LastSeen.Compare(x.LastSeen), cmp.Compare(x.ID, y.ID))
+	})
+	for i := range rows {
+		if rows[i].Life != nil {
+			l := rows[i].Life.At(now)
+			rows[i].Life = &l
+		}
+	}
+	return rows[:min(len(rows), q.Limit)], nil
 }
 
 func (a *api) alert(w http.ResponseWriter, r *http.Request) {
@@ -70,6 +120,10 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	doc := AlertDetail{Alert: all[len(all)-1], Transitions: all, Evidence: []Event{}, Missing: []string{}}
+	if doc.Alert.Life, doc.History, err = a.life(r.Context(), p.Tenant, all); err != nil {
+		a.fail(w, r, "history", err)
+		return
+	}
 	for _, at := range evidence(all) {
 		e, err := a.record(r.Context(), p.Tenant, at)
 		if errors.Is(err, ErrNotFound) {
@@ -87,6 +141,31 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.SortFunc(doc.Evidence, func(x, y Event) int { return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.ID, y.ID)) })
 	writeJSON(w, http.StatusOK, doc)
+}
+
+// life returns where the alert stands and how it came there: from memory, or
+// from what detectors said if memory has let go of it.
+func (a *api) life(ctx context.Context, tenant string, all []schemas.Alert) (*schemas.Life, []schemas.LifeStep, error) {
+	var events []schemas.LifeEvent
+	for i := range all {
+		events = append(events, schemas.LifeEvent{Alert: &all[i]})
+	}
+	if a.o.History != nil {
+		kept, err := a.o.History(ctx, tenant, all[len(all)-1].ID)
+		switch {
+		case err == nil && len(kept) > 0:
+			events = kept
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return nil, nil, err
+		}
+	}
+	l, steps := schemas.History(events, a.now())
+	if a.o.Lives != nil { // folded at each step, even if not every one is kept
+		if known := a.o.Lives(tenant, []string{all[0].ID})[all[0].ID]; known != nil {
+			l = known.At(a.now())
+		}
+	}
+	return &l, append([]schemas.LifeStep{}, steps...), nil
 }
 
 // transitions asks the store and, where it is not there or lags behind, what is

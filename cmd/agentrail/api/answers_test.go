@@ -100,7 +100,7 @@ func TestBadParametersAreNamed(t *testing.T) {
 	f("/runs?after=1.00", "write the value of next")
 	f("/runs?action=x", "unknown query parameter")
 	f("/alerts?severity=bad", "known: informational")
-	f("/alerts?state=closed", "known: open, resolved")
+	f("/alerts?state=closed", "known: open, acknowledged, silenced, reopened, resolved, unresolved")
 	f("/stream?from=-1", "now, start or an offset")
 	f("/stream?class=secret", "known: activity")
 	f("/stream?outcome=good", "known: ok, denied")
@@ -232,7 +232,7 @@ func TestAlertShowsTransitionsAndEvidence(t *testing.T) {
 func TestReadyzNamesWhatIsNotReady(t *testing.T) {
 	r := newRig(t, nil)
 	got := r.do("", "GET", "/readyz", "")
-	if got.status != 200 || !strings.Contains(got.body, "agentrail log cursors rm old") || strings.Contains(got.body, "cursor store") {
+	if got.status != 200 || !strings.Contains(got.body, "agentrail log cursors rm old") || !strings.Contains(got.body, "soc could not be told") || strings.Contains(got.body, "cursor store") {
 		t.Errorf("ready: %d %s", got.status, got.body)
 	}
 	r.ready = []string{"journal: disk is full"}

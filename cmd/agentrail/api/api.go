@@ -37,6 +37,11 @@ type Options struct {
 	// it returns ErrNotOpen, or it does not have the newest yet. Functions may
 	// be nil.
 	Recent Store
+	// Lives returns where alerts are in their lives, by id, as far as that is
+	// kept in memory; History what happened to one, in order, or ErrNotFound.
+	// Nil: only what detectors said is known.
+	Lives   func(tenant string, ids []string) map[string]*schemas.Life
+	History func(ctx context.Context, tenant, id string) ([]schemas.LifeEvent, error)
 	// Record returns a record from the journal by its place, with Raw, or
 	// ErrNotFound. Nil: evidence comes from the store only.
 	Record func(ctx context.Context, tenant string, at schemas.Evidence) (Event, error)
@@ -63,6 +68,9 @@ type Options struct {
 	Status func(ctx context.Context) (Status, error)
 	// Ready returns what is not ready, for people; none means ready. Mandatory.
 	Ready func(ctx context.Context) []string
+	// Notes returns what people should know though the server is ready, such as
+	// receivers of alerts that cannot be told. Nil: nothing.
+	Notes func() []string
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
@@ -103,6 +111,8 @@ var (
 	ErrAmbiguous = errors.New("several ids begin so")
 	// ErrNotOpen says that the store cannot be asked yet.
 	ErrNotOpen = errors.New("store is not open")
+	// ErrState says that what was asked for makes no sense in the state.
+	ErrState = errors.New("not in this state")
 	// ErrQuery says that a query is not TraceQL.
 	ErrQuery = errors.New("query is not understood")
 )
@@ -258,6 +268,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, what string, err erro
 		})
 	case errors.Is(err, ErrAmbiguous):
 		refuse(w, badParamf("%v; write more of it", err))
+	case errors.Is(err, ErrState):
+		problem.Write(w, problem.Details{Status: http.StatusConflict, Title: "Not in this state", Code: "state", Detail: err.Error()})
 	case errors.Is(err, ErrQuery):
 		refuse(w, err)
 	case errors.Is(err, journal.ErrPushback), errors.Is(err, journal.ErrClosed):

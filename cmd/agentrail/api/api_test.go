@@ -79,6 +79,7 @@ func newRig(t *testing.T, change func(*api.Options)) *rig {
 		}},
 		OffsetAt: func(_ context.Context, t time.Time) (uint64, error) { return r.log.offsetAt(t) },
 		Ready:    func(context.Context) []string { return r.ready },
+		Notes:    func() []string { return []string{"alerting: soc could not be told"} },
 		Metrics:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "agentrail_up 1\n") }),
 		Version:  "test", Now: func() time.Time { return now }, Head: r.log.head, Heartbeat: 20 * time.Millisecond,
 	}

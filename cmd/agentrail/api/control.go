@@ -37,6 +37,9 @@ type ControlReceipt struct {
 type verb struct {
 	roles []auth.Role
 	check func(a *api, ctx context.Context, tenant, target string) error
+	alert bool          // the target is an alert, and the verb must make sense in its state
+	args  []string      // that it must have
+	ttl   time.Duration // it must have a TTL, of at most so much
 }
 
 // verbs are all that can be asked for. What is paused is the executor's to
@@ -48,6 +51,14 @@ func verbs() map[string]verb {
 		"dlq.retry":    {roles: changers, check: (*api).checkDeadLetter},
 		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
+
+		schemas.AlertAck:       {roles: changers, alert: true},
+		schemas.AlertAssign:    {roles: changers, alert: true, args: []string{"assignee"}},
+		schemas.AlertClose:     {roles: changers, alert: true},
+		schemas.AlertReopen:    {roles: changers, alert: true},
+		schemas.AlertSilence:   {roles: changers, alert: true, ttl: maxSilence},
+		schemas.AlertUnsilence: {roles: changers, alert: true},
+		schemas.AlertNote:      {roles: changers, alert: true},
 	}
 	for _, kind := range []string{"subscription", "agent", "actor"} {
 		all[kind+".pause"] = verb{roles: []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin}}
@@ -56,6 +67,9 @@ func verbs() map[string]verb {
 	all["tenant.resume"] = all["tenant.panic"]
 	return all
 }
+
+// maxSilence is how long one alert may be silenced at once.
+const maxSilence = 30 * 24 * time.Hour
 
 // Caps of a control's strings, bytes.
 const (
@@ -85,6 +99,12 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 			Detail: fmt.Sprintf("%s needs one of the roles %v", c.Verb, v.roles),
 		})
 		return
+	}
+	if v.alert {
+		if c.Target, err = a.checkAlert(r.Context(), p.Tenant, c.Target, c.Verb); err != nil {
+			a.fail(w, r, "alert "+c.Target, err)
+			return
+		}
 	}
 	if v.check != nil {
 		if err := v.check(a, r.Context(), p.Tenant, c.Target); err != nil {
@@ -121,7 +141,40 @@ func (req ControlRequest) control() (schemas.Control, verb, error) {
 		}
 		c.TTL = ttl
 	}
+	if v.ttl > 0 && (c.TTL <= 0 || c.TTL > v.ttl) {
+		return schemas.Control{}, v, badParamf("%s needs a ttl of at most %s, such as 2h", c.Verb, v.ttl)
+	}
+	for _, name := range v.args {
+		if strings.TrimSpace(c.Args[name]) == "" {
+			return schemas.Control{}, v, badParamf("%s needs args.%s", c.Verb, name)
+		}
+	}
+	for name, value := range c.Args {
+		if len(name) > maxTarget || len(value) > maxTarget {
+			return schemas.Control{}, v, badParamf("args.%.40s is longer than %d bytes", name, maxTarget)
+		}
+	}
 	return c, v, nil
+}
+
+// checkAlert returns the whole id of the alert, if the verb makes sense in its
+// state.
+func (a *api) checkAlert(ctx context.Context, tenant, id, verb string) (string, error) {
+	if a.o.Recent.Alert == nil {
+		return id, ErrNotFound
+	}
+	all, err := a.o.Recent.Alert(ctx, tenant, id)
+	if err != nil {
+		return id, err
+	}
+	now := all[len(all)-1]
+	if now.Life == nil {
+		return id, ErrNotFound
+	}
+	if why := now.Life.At(a.now()).Allows(verb); why != "" {
+		return now.ID, fmt.Errorf("%w: %s", ErrState, why)
+	}
+	return now.ID, nil
 }
 
 func (a *api) checkDeadLetter(ctx context.Context, tenant, id string) error {

@@ -33,7 +33,7 @@ type Query struct {
 
 	Rule     string // of alerts
 	Severity string // of alerts
-	State    string // of alerts: open or resolved
+	State    string // of alerts: one of schemas.AlertStates, or unresolved; open takes in reopened
 
 	Limit int    // rows; newest first
 	After string // Next of the list before: goes on behind its last row
@@ -133,8 +133,32 @@ func ClosedSets() map[string][]string {
 		"outcome":  {"ok", "denied", "error", "cancelled", "unknown"},
 		"class":    classNames(),
 		"severity": {"informational", "low", "medium", "high", "critical"},
-		"state":    {"open", "resolved"},
+		"state":    alertStates(),
 	}
+}
+
+// Unresolved selects alerts in every state but resolved.
+const Unresolved = "unresolved"
+
+func alertStates() []string {
+	var out []string
+	for _, s := range schemas.AlertStates() {
+		out = append(out, string(s))
+	}
+	return append(out, Unresolved)
+}
+
+// InState reports whether an alert in that state is selected.
+func (q Query) InState(s schemas.AlertState) bool {
+	switch q.State {
+	case "":
+		return true
+	case string(schemas.StateOpen):
+		return s.Waits()
+	case Unresolved:
+		return s != schemas.StateResolved
+	}
+	return q.State == string(s)
 }
 
 func classNames() []string {

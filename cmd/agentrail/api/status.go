@@ -11,17 +11,18 @@ import (
 // Status says where the pipeline stands: what went through each stage since
 // start and how far each consumer is behind.
 type Status struct {
-	Version   string          `json:"version"`
-	Started   time.Time       `json:"started"`
-	Ready     bool            `json:"ready"`
-	NotReady  []string        `json:"not_ready"` // for people; empty when ready
-	Stages    []Stage         `json:"stages"`
-	Consumers []ConsumerStage `json:"consumers"`
-	Learning  []Learning      `json:"learning"`
-	Sinks     []SinkStatus    `json:"sinks"`
-	Journal   JournalStatus   `json:"journal"`
-	Store     StoreStatus     `json:"store"`
-	LastHead  time.Time       `json:"last_head,omitzero"` // journal time of the last signed head
+	Version   string           `json:"version"`
+	Started   time.Time        `json:"started"`
+	Ready     bool             `json:"ready"`
+	NotReady  []string         `json:"not_ready"` // for people; empty when ready
+	Stages    []Stage          `json:"stages"`
+	Consumers []ConsumerStage  `json:"consumers"`
+	Learning  []Learning       `json:"learning"`
+	Sinks     []SinkStatus     `json:"sinks"`
+	Receivers []ReceiverStatus `json:"receivers"` // of notifications about alerts
+	Journal   JournalStatus    `json:"journal"`
+	Store     StoreStatus      `json:"store"`
+	LastHead  time.Time        `json:"last_head,omitzero"` // journal time of the last signed head
 }
 
 // Learning says how much a detector has still to learn about live traffic: keys
@@ -46,6 +47,17 @@ type SinkStatus struct {
 	Retries   int64  `json:"retries"`
 	Held      bool   `json:"held"` // waits for a person: the receiver does not let us in
 	LastError string `json:"last_error,omitempty"`
+}
+
+// ReceiverStatus is how one receiver of notifications about alerts does, since
+// start.
+type ReceiverStatus struct {
+	Name    string    `json:"name"`
+	Sent    uint64    `json:"sent"`
+	Failed  uint64    `json:"failed"`
+	Last    time.Time `json:"last,omitzero"`    // success
+	Failing time.Time `json:"failing,omitzero"` // since; zero: the last one worked
+	Error   string    `json:"error,omitempty"`
 }
 
 // JournalStatus says how full the journal is.
@@ -101,6 +113,7 @@ func (a *api) status(w http.ResponseWriter, r *http.Request) {
 	s.Consumers = append([]ConsumerStage{}, s.Consumers...)
 	s.Learning = append([]Learning{}, s.Learning...)
 	s.Sinks = append([]SinkStatus{}, s.Sinks...)
+	s.Receivers = append([]ReceiverStatus{}, s.Receivers...)
 	writeJSON(w, http.StatusOK, s)
 }
 
@@ -109,8 +122,9 @@ func (a *api) livez(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// readyz names what is not ready. Abandoned cursors are named, too, but they
-// do not make the server unready: it works as well as before.
+// readyz names what is not ready. Abandoned cursors and receivers of alerts that
+// cannot be told are named, too, but they do not make the server unready: it
+// takes and keeps records as well as before.
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) {
 	if why := a.o.Ready(r.Context()); len(why) > 0 {
 		problem.Write(w, problem.Details{
@@ -120,7 +134,13 @@ func (a *api) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ready\n" + a.abandoned(r)))
+	lines := []string{"ready\n" + a.abandoned(r)}
+	if a.o.Notes != nil {
+		for _, note := range a.o.Notes() {
+			lines = append(lines, note+"\n")
+		}
+	}
+	_, _ = w.Write([]byte(strings.Join(lines, "")))
 }
 
 func (a *api) abandoned(r *http.Request) string {
