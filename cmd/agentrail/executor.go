@@ -62,7 +62,7 @@ type executeOptions struct {
 //
 //	spec files ──> state <── platform API <── people, CLI       MCP clients ──> gateway
 //	                 │            │                                                │
-//	   triggers ─────┴──> engines.Engine: gates ──verdict──> outbox ──> server's intake (202)
+//	   triggers ─────┴──> engine: gates ──verdict──> outbox ──> server's intake (202)
 //	   cron, webhook,          │                            ▲
 //	   folder                  └──> actions: MCP, HTTP, model
 //	                                                        │ records
