@@ -73,6 +73,11 @@ func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 		p.deny(w, r, trail.CreateSubscription, d)
 		return
 	}
+	s := state.Subscription{ID: p.newID("sub", r), Agent: a.Name, Subscriber: who.Name, Name: req.Name, Trigger: trigger}
+	if _, err := p.o.Store.Subscription(r.Context(), s.ID); err == nil {
+		p.again(w, r, s)
+		return
+	}
 	if held, err := p.o.Store.Subscriptions(r.Context(), state.SubscriptionFilter{Agent: a.Name, Subscriber: who.Name}); err != nil {
 		p.fail(w, r, "subscriptions", err)
 		return
@@ -80,7 +85,6 @@ func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 		p.deny(w, r, trail.CreateSubscription, denial{status: http.StatusConflict, code: "too_many_subscriptions", agent: a.Name, detail: fmt.Sprintf("you have %d subscriptions to %s; delete one", len(held), a.Name)})
 		return
 	}
-	s := state.Subscription{ID: p.newID("sub", r), Agent: a.Name, Subscriber: who.Name, Name: req.Name, Trigger: trigger}
 	_, err = p.o.Store.CreateSubscription(r.Context(), s, p.subscriptionRecord(r, trail.CreateSubscription, s, nil))
 	if errors.Is(err, state.ErrConflict) {
 		p.again(w, r, s)
