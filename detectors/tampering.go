@@ -185,8 +185,11 @@ func (t *tampering) config(ev *schemas.Event, raise func(schemas.Alert)) {
 		}
 	}
 	a.Entity, a.Changes = schemas.Entity{Kind: "tenant", ID: clone(ev.Tenant)}, changes
-	a.Reason = fmt.Sprintf("The server was started with another configuration than before: %d parts changed (%s).", len(changes), strings.Join(fields, ", "))
-	a.Why = append(a.Why, "the digests of the parts of the configuration differ from those of the start before")
+	a.Reason = fmt.Sprintf("The server runs with another configuration than before%s: %d parts changed (%s).", moment(ev), len(changes), strings.Join(fields, ", "))
+	if len(fields) == 1 && fields[0] == "tokens" {
+		a.Rule, a.Title = RuleTamperingToken, "Tokens changed"
+	}
+	a.Why = append(a.Why, "the digests of the parts of the configuration differ from those that it ran with before")
 	a.Unseen = append(a.Unseen, "who changed the file, and what in it: look into its history")
 	a.Next = []string{"agentrail validate", "agentrail tap --class health --limit 20"}
 	raise(a)

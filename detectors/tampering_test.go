@@ -113,6 +113,11 @@ func TestTamperingPipeline(t *testing.T) {
 		config(s, noon, "aa", "1")
 		config(s, noon.Add(time.Hour), "aa", "2")
 	}, "tampering.config tenant acme low")
+	f("other tokens", func(s *story) {
+		for i, digest := range []string{"a", "b"} {
+			s.health(noon.Add(time.Duration(i)*time.Hour), schemas.Health{Kind: "config.loaded", Parts: map[string]string{"tokens": digest}})
+		}
+	}, "tampering.token tenant acme medium")
 	f("controls", func(s *story) {
 		s.control(noon, "cursor.rm", "sink/soc", "mallory", nil)
 		s.control(noon.Add(time.Minute), "rule.suppress", "burst", "mallory", nil)
