@@ -234,7 +234,7 @@ func eventID(t *testing.T, a schemas.Alert) (id schemas.ID) {
 
 // sealSnapshot puts the header in front of a snapshot's body.
 func sealSnapshot(body []byte) []byte {
-	out := append([]byte("ADET"), 2)
+	out := append([]byte("ADET"), 1)
 	out = binary.LittleEndian.AppendUint64(out, uint64(len(body)))
 	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 	return append(out, body...)

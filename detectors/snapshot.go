@@ -16,7 +16,7 @@ import (
 // same bytes.
 const (
 	snapshotMagic   = "ADET"
-	snapshotVersion = 2
+	snapshotVersion = 1
 	snapshotHeader  = len(snapshotMagic) + 1 + 8 + 4
 )
 
@@ -37,11 +37,11 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 	e.clocks.save(enc)
 	e.inventory.save(enc)
 	e.origins.save(enc)
-	e.responses.save(enc)
 	e.book.save(enc)
 	for i := range e.lanes {
 		saveLane(enc, &e.lanes[i])
 	}
+	e.responses.save(enc)
 	e.snapshotSize = len(enc.buf) + len(enc.buf)/8
 	head := make([]byte, 0, snapshotHeader)
 	head = append(head, snapshotMagic...)
@@ -121,10 +121,12 @@ func (e *Engine) load(d *Decoder) error {
 	e.clocks.load(d)
 	e.inventory.load(d)
 	e.origins.load(d)
-	e.responses.load(d)
 	e.book.load(d)
 	for i := range e.lanes {
 		e.loadLane(d, &e.lanes[i])
+	}
+	if d.err == nil && len(d.buf) > 0 { // absent before responses were known
+		e.responses.load(d)
 	}
 	if d.err == nil && len(d.buf) > 0 {
 		return errState

@@ -77,12 +77,11 @@ var tamperingActs = map[string]struct {
 }{
 	"gate.edit":            {RuleTamperingRules, "Rules of the gates changed", "changed the rules that say what agents may do", schemas.SeverityMedium, []string{"owasp.asi03"}},
 	"rule.suppress":        {RuleTamperingRules, "Alert rule suppressed", "suppressed matches of a rule", schemas.SeverityMedium, nil},
-	"rule.mode":            {RuleTamperingRules, "Mode of an alert rule changed", "changed the mode of a rule", schemas.SeverityMedium, nil},
 	"cursor.rm":            {RuleTamperingEvidence, "Cursor removed", "removed the cursor of a consumer; what it had not read may be removed before anybody reads it", schemas.SeverityMedium, nil},
 	"journal.evict_unread": {RuleTamperingEvidence, "Evidence may be removed unread", "set evict_unread: batches may be removed before every cursor has read them", schemas.SeverityMedium, nil},
 	"journal.evicted":      {RuleTamperingEvidence, "Evidence was removed unread", "let batches go before every cursor had read them", schemas.SeverityHigh, nil},
 	"token.create":         {RuleTamperingToken, "Token made", "made a token", schemas.SeverityMedium, []string{"owasp.asi03"}},
-	"auth.token":           {RuleTamperingToken, "Tokens changed", "changed who may call", schemas.SeverityMedium, []string{"owasp.asi03"}},
+	"auth.roles":           {RuleTamperingToken, "Roles changed", "changed what a principal may do", schemas.SeverityMedium, []string{"owasp.asi03"}},
 }
 
 // defenceTags are the tags of everything that this detector tells: Impair Defenses.
@@ -110,7 +109,7 @@ func (t *tampering) Watch(ev *schemas.Event, raise func(schemas.Alert)) {
 		t.response(ev, raise)
 	case ev.Class == schemas.ClassHealth && ev.Action == "config.loaded":
 		t.config(ev, raise)
-	case ev.Class == schemas.ClassControl && strings.HasPrefix(ev.Action, "export"):
+	case ev.Class == schemas.ClassControl && ev.Action == "events.exported":
 		t.export(ev, raise)
 	case ev.Class == schemas.ClassHealth, ev.Class == schemas.ClassControl:
 		t.act(ev, raise)

@@ -125,9 +125,9 @@ func TestTamperingPipeline(t *testing.T) {
 		s.health(noon.Add(3*time.Minute), schemas.Health{Kind: "journal.evict_unread", Reason: "the operator allows it"})
 	}, "tampering.evidence actor mallory medium", "tampering.rules actor mallory medium", "tampering.evidence tenant acme medium")
 	f("exports", func(s *story) {
-		s.control(noon, "export.csv", "events", "ana", map[string]string{"rows": "99999"})
-		s.control(noon.Add(time.Minute), "export.csv", "events", "ana", map[string]string{"rows": "many"})
-		s.control(noon.Add(2*time.Minute), "export.csv", "events", "bob", map[string]string{"rows": "250000"})
+		s.control(noon, "events.exported", "from=2026", "ana", map[string]string{"rows": "99999"})
+		s.control(noon.Add(time.Minute), "events.exported", "from=2026", "ana", map[string]string{"rows": "many"})
+		s.control(noon.Add(2*time.Minute), "events.exported", "from=2026", "bob", map[string]string{"rows": "250000"})
 	}, "tampering.export actor bob medium")
 	refused := f("an attempt", func(s *story) {
 		s.event(noon, "gate.edit", func(ev *schemas.Event) { by("u_m", "", "{}")(ev); failed(403, "forbidden")(ev) })
