@@ -109,7 +109,7 @@ func (t *tampering) Watch(ev *schemas.Event, raise func(schemas.Alert)) {
 		t.response(ev, raise)
 	case ev.Class == schemas.ClassHealth && ev.Action == "config.loaded":
 		t.config(ev, raise)
-	case ev.Class == schemas.ClassControl && ev.Action == "events.exported":
+	case ev.Class == schemas.ClassControl && ev.Action == schemas.EventsExported:
 		t.export(ev, raise)
 	case ev.Class == schemas.ClassHealth, ev.Class == schemas.ClassControl:
 		t.act(ev, raise)

@@ -16,6 +16,10 @@ type Control struct {
 	Args   map[string]string `json:"args,omitempty"`
 }
 
+// EventsExported is the verb of a control that says that its author took many
+// events out: the target is the search, args.rows how many.
+const EventsExported = "events.exported"
+
 // DeadLetter is a record that could not be read or delivered, with the reason
 // and a copy of its bytes. The list of dead letters is the fold of these and
 // of the controls dlq.retry and dlq.drop.
