@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,10 +95,8 @@ func (s *silence) Watches() []schemas.Class {
 func (s *silence) Observe(ev *schemas.Event, _ func(schemas.Alert)) { s.heard(ev) }
 
 func (s *silence) heard(ev *schemas.Event) {
-	for _, name := range s.cfg.Ignore {
-		if name == ev.Source {
-			return
-		}
+	if slices.Contains(s.cfg.Ignore, ev.Source) {
+		return
 	}
 	s.wake(ev.Received)
 	at := s.awake(ev.Received)
@@ -159,7 +158,7 @@ func (s *silence) Watch(ev *schemas.Event, raise func(schemas.Alert)) {
 
 // gapKinds are what is said of records that are missing.
 var gapKinds = map[string]schemas.Severity{
-	"journal.gap": schemas.SeverityHigh, "journal.evicted": schemas.SeverityHigh, "journal.full": schemas.SeverityMedium,
+	"journal.gap": schemas.SeverityHigh, "journal.full": schemas.SeverityMedium,
 	"source.gap": schemas.SeverityMedium, "source.reset": schemas.SeverityMedium,
 }
 

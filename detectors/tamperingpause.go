@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -160,10 +161,8 @@ func (t *tampering) stops(ev *schemas.Event, k pausedKey, who string, p pauser) 
 			of.Agent = k.id
 		}
 		owners, how := t.deps.Names.owners(&of)
-		for _, o := range owners {
-			if same(o) {
-				return "who resumes is an owner: " + how
-			}
+		if slices.ContainsFunc(owners, same) {
+			return "who resumes is an owner: " + how
 		}
 	}
 	return ""
