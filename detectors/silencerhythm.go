@@ -57,9 +57,7 @@ func (s *silence) learn(x *entry[thing, rhythm], minute int64) {
 	if r.told != 0 { // what was told teaches nothing
 		r.counted, r.busy = minute, false
 	}
-	if minute-r.counted > mostCountedGap {
-		r.counted = minute - mostCountedGap
-	}
+	r.counted = max(r.counted, minute-mostCountedGap)
 	for ; r.counted < minute; r.counted++ {
 		h := &r.week[s.hourOfWeek(x.key.tenant, r.counted)]
 		is := 0.0
