@@ -1,11 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // TestConfigLoaded: each change of the configuration changes the digest of its
@@ -71,4 +75,26 @@ func TestConfigLoaded(t *testing.T) {
 	f("a file in config.d", "sinks")
 	write("agentrail.yaml", base)
 	f("a section that goes", "log")
+}
+
+// TestConfigChangeIsTold starts a server twice, the second time with another
+// source: the alert says which part changed.
+func TestConfigChangeIsTold(t *testing.T) {
+	s := newServed(t)
+	s.start("max_record: 1MiB")
+	s.stop()
+	s.start("max_record: 2MiB")
+	var list api.AlertList
+	s.await("the change is told", func() bool {
+		if err := json.Unmarshal(s.answer(s.do("GET", api.Prefix+"/alerts", s.token, "")), &list); err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Alerts) > 0
+	})
+	a := list.Alerts[0]
+	if len(list.Alerts) != 1 || a.Rule != "tampering.config" || len(a.Changes) != 1 || a.Changes[0].Field != "sources" || a.Severity != schemas.SeverityLow {
+		t.Errorf("alerts %+v", list.Alerts)
+	}
+	s.stop()
+	s.quiet()
 }
