@@ -296,7 +296,7 @@ func hecKind(code int) Kind {
 }
 
 func tooLarge(limit plug.Bytes) *WriteError {
-	return &WriteError{Kind: KindTooLarge, Code: "too_large", Err: fmt.Errorf("event is larger than batch.max_bytes, %d", limit)}
+	return &WriteError{Kind: KindTooLarge, Code: "too_large", Err: fmt.Errorf("event is larger than one request may be: %d bytes, by batch.max_bytes or by the receiver", limit)}
 }
 
 // sayUnacknowledged tells once that deliveries are not confirmed.
