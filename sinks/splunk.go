@@ -224,8 +224,8 @@ func (s *splunk) post(ctx context.Context, to string, ch *channel, p *payload) (
 	if to == s.events && s.conf.Gzip {
 		req.Header.Set("Content-Encoding", "gzip")
 	}
-	if ch.cookie != "" {
-		req.Header.Set("Cookie", ch.cookie)
+	if cookie := ch.cookie(); cookie != "" {
+		req.Header.Set("Cookie", cookie)
 	}
 	return exchange(s.client, req)
 }
