@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -68,7 +69,7 @@ func (e *Engine) askAndWait(j *job, c *call, v gate.Verdict) (bool, gate.Verdict
 	case <-answered:
 	case <-late.C:
 	case <-j.ctx.Done():
-		v.Code, v.Confirm, v.Reason = "cancelled", false, context.Cause(j.ctx).Error()
+		v.Code, v.Confirm, v.Reason = action.CodeCancelled, false, context.Cause(j.ctx).Error()
 		return false, v
 	}
 	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {
@@ -175,10 +176,13 @@ func (e *Engine) Answer(ctx context.Context, id, by string, approve bool) (state
 	return q, err
 }
 
-// Sweep does what time brings: questions expire, pauses lapse, each on record.
-// It is called every few seconds.
+// Sweep does what time brings: questions expire and pauses lapse, each on record,
+// and old runs are forgotten. It is called every few seconds.
 func (e *Engine) Sweep(ctx context.Context) error {
 	e.expire(ctx)
+	if err := e.forget(ctx); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
 	over, err := e.o.Store.Lapse(ctx)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -188,6 +192,25 @@ func (e *Engine) Sweep(ctx context.Context) error {
 		errs = append(errs, e.put(e.lapsed(p)))
 	}
 	return errors.Join(errs...)
+}
+
+// forget removes old runs from the state, once an hour.
+func (e *Engine) forget(ctx context.Context) error {
+	now := e.o.Now()
+	e.mu.Lock()
+	due := now.Sub(e.forgot).Abs() >= time.Hour
+	if due {
+		e.forgot = now
+	}
+	e.mu.Unlock()
+	if !due {
+		return nil
+	}
+	n, err := e.o.Store.Forget(ctx, now.Add(-e.o.History))
+	if n > 0 {
+		e.o.Log.Info("old runs are forgotten", "runs", n)
+	}
+	return err
 }
 
 func (e *Engine) lapsed(p state.Pause) trail.Record {
