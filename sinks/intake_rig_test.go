@@ -190,8 +190,10 @@ func datadogRig(t testing.TB, o rigOptions) *intakeRig {
 }
 
 func sumoRig(t testing.TB, o rigOptions) *intakeRig {
-	s := &sinktest.Sumo{MaxBytes: o.narrow, Secret: func(n int, path string) bool { return path == sumoPath && (o.allow == nil || o.allow(n)) },
-		Header: http.Header{"X-Sumo-Category": {"agents/prod"}, "X-Sumo-Name": {"agentrail"}, "X-Sumo-Host": {"h1"}, "X-Sumo-Fields": {"env=test,team=soc"}}}
+	s := &sinktest.Sumo{
+		MaxBytes: o.narrow, Secret: func(n int, path string) bool { return path == sumoPath && (o.allow == nil || o.allow(n)) },
+		Header: http.Header{"X-Sumo-Category": {"agents/prod"}, "X-Sumo-Name": {"agentrail"}, "X-Sumo-Host": {"h1"}, "X-Sumo-Fields": {"env=test,team=soc"}},
+	}
 	return &intakeRig{kind: "sumo", server: s, shelf: &s.Shelf, fields: func(url string) string {
 		return "url: " + url + sumoPath + "\ncategory: agents/prod\nsource_name: agentrail\nhost: h1\nfields: {team: soc, env: test}\n"
 	}}

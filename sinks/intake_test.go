@@ -64,6 +64,7 @@ func TestIntakesOutlastFaults(t *testing.T) {
 		{Status: 408},
 		{Cut: true},
 		{Swallow: true},
+		{Garble: true},
 		{Silence: true},
 		{Drip: 5 * time.Millisecond},
 		{Status: 200, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: "<html>welcome</html>"},
@@ -209,20 +210,23 @@ func TestIntakesHostileEvents(t *testing.T) {
 		r := rig(rigOptions{narrow: 4 << 20})
 		_, fw := r.open(t, nil, "content: true\nbatch: {max_bytes: 4MiB}", nil)
 		b := hostileBatch()
-		b.Events = append(b.Events, schemas.Event{ID: testID(99, 0), Class: schemas.ClassActivity, Target: strings.Repeat("x", 1<<20)})
-		big := uint32(len(b.Events) - 1)
+		naughty := len(b.Events)
+		for i, size := range []int{1 << 20, r.largest - 1000, r.largest + 1} {
+			b.Events = append(b.Events, schemas.Event{ID: testID(99, i), Class: schemas.ClassActivity, Target: strings.Repeat("x", max(0, size))})
+		}
 		want := wantIDs(b)
 		var dead []uint32
 		if r.largest > 0 {
-			dead = []uint32{big}
+			dead = []uint32{uint32(naughty), uint32(naughty + 2)}
 			delete(want, testID(99, 0))
+			delete(want, testID(99, 2))
 		}
 		err := fw.Consume(t.Context(), []*schemas.Batch{b})
 		if got := rejectedIndexes(err); !cmp.Equal(got, dead) {
 			t.Errorf("rejected %v, %v", got, err)
 		}
 		sameIDs(t, want, r.ids(t))
-		for i := range b.Events[:big] {
+		for i := range b.Events[:naughty] {
 			doc := r.shelf.Document(b.Events[i].ID.String())
 			if got, want := actorOf(t, doc), strings.ToValidUTF8(b.Events[i].Actor, "\ufffd\ufffd"); got != want {
 				t.Errorf("actor %q arrived as %q", want, got)

@@ -58,7 +58,8 @@ func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	jsonAnswer(w, http.StatusOK, fmt.Sprintf(`{"token_type":"Bearer","access_token":%q,"expires_in":%d}`, token, max(1, int(life.Seconds()))))
 }
 
-// Holds reports whether the request shows a token that was issued here and has
+// Holds reports whether the request shows a token of ours that is neither old
+// nor void.
 func (t *Tokens) Holds(r *http.Request) bool {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	t.mu.Lock()
