@@ -57,6 +57,7 @@ var intakeRigs = map[string]func(t testing.TB, o rigOptions) *intakeRig{
 func eachIntake(t *testing.T, f func(t *testing.T, rig func(rigOptions) *intakeRig)) {
 	for name, open := range intakeRigs {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f(t, func(o rigOptions) *intakeRig { return open(t, o) })
 		})
 	}
