@@ -25,9 +25,9 @@ type intake struct {
 // post sends the payload, with the value of Authorization unless that is
 // empty, and reads the answer.
 func (in *intake) post(ctx context.Context, p *payload, auth string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, in.timeout)
+	limited, cancel := context.WithTimeout(ctx, in.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.url, nil)
+	req, err := http.NewRequestWithContext(limited, http.MethodPost, in.url, nil)
 	if err != nil {
 		return answer{}, errors.New("make request: url is not usable") // it may be a secret
 	}

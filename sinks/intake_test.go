@@ -320,6 +320,18 @@ func TestIntakesAnswers(t *testing.T) {
 	})
 }
 
+// TestIntakesTimeOut gives up on a receiver that reads and never answers.
+func TestIntakesTimeOut(t *testing.T) {
+	eachIntake(t, func(t *testing.T, rig func(rigOptions) *intakeRig) {
+		r := rig(rigOptions{})
+		silent := &sinktest.Faulty{Next: r.server, Script: func(int, *http.Request) sinktest.Fault { return sinktest.Fault{Silence: true} }}
+		s, _ := r.open(t, silent, "timeout: 500ms", nil)
+		if _, err := s.Write(t.Context(), testBatch(1, 1).Events); asWriteError(err).Kind != KindRetry || asWriteError(err).Code != "timeout" {
+			t.Errorf("got %s %v", asWriteError(err).Code, err)
+		}
+	})
+}
+
 // TestIntakesCancelled returns when the program stops, whoever hangs.
 func TestIntakesCancelled(t *testing.T) {
 	eachIntake(t, func(t *testing.T, rig func(rigOptions) *intakeRig) {
