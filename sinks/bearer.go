@@ -105,8 +105,11 @@ func tokenFailure(ctx context.Context, err error) *WriteError {
 // within returns a context for makers of tokens: their requests go by the
 // client and end with ctx, also those that are made without a context.
 func within(ctx context.Context, c *http.Client) context.Context {
-	bound := *c
-	bound.Transport = boundTransport{ctx, c.Transport}
+	bound, next := *c, c.Transport
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	bound.Transport = boundTransport{ctx, next}
 	return context.WithValue(ctx, oauth2.HTTPClient, &bound)
 }
 

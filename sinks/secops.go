@@ -54,7 +54,7 @@ type secopsConfig struct {
 
 // Limits and rights of the import.
 const (
-	secopsBytes  = 4 << 20 // of a request, before compression
+	secopsBytes  = 4_000_000 // of a request, before compression
 	secopsEvents = 1000
 	secopsScope  = "https://www.googleapis.com/auth/cloud-platform"
 )

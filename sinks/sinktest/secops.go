@@ -18,7 +18,7 @@ type SecOps struct {
 	LogType  string
 	Fwd      string           // id of the forwarder
 	Denied   func(n int) bool // whether the account has no role at request n; nil: it has
-	MaxBytes int64            // of a body; 0: 4 MiB
+	MaxBytes int64            // of a body; 0: 4 MB
 	Poison   func(doc []byte) bool
 }
 
@@ -42,7 +42,7 @@ func (s *SecOps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	limit := s.MaxBytes
 	if limit == 0 {
-		limit = 4 << 20
+		limit = 4_000_000
 	}
 	body, err := readBody(r, limit)
 	if errors.Is(err, errTooLarge) {
