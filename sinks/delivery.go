@@ -13,6 +13,7 @@ import (
 type delivery struct {
 	f        *Forwarder
 	filter   *Filter
+	also     *Filter           // nil: none
 	count    *counters         // nil: not counted among what the cursor delivers
 	tallies  map[uint64]*tally // by offset of the batch
 	evs      *[]schemas.Event  // copies, redacted
@@ -44,7 +45,7 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 			continue
 		}
 		t.seen++
-		pass, err := d.filter.Match(ev)
+		pass, err := d.passes(ev)
 		if err != nil {
 			d.reject(b.Offset, uint32(i), "filter_error", err.Error())
 			continue
@@ -66,6 +67,14 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 	d.count.add(outcomeSeen, int(t.seen))
 	d.count.add(outcomeFiltered, int(t.filtered))
 	return nil
+}
+
+func (d *delivery) passes(ev *schemas.Event) (bool, error) {
+	pass, err := d.filter.Match(ev)
+	if err == nil && pass && d.also != nil {
+		return d.also.Match(ev)
+	}
+	return pass, err
 }
 
 // tally returns the tally of a batch.

@@ -173,6 +173,13 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// Windowed is a Sink whose receiver takes an event at its own time only while
+// that is not older than past, and what it does with an older one. A replay asks
+// before it sends such events.
+type Windowed interface {
+	Window() (past time.Duration, what string)
+}
+
 // Common are the settings that every sink has beside its own.
 type Common struct {
 	// Filter is a CEL expression over the fields of an event, such as
