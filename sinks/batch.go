@@ -78,3 +78,12 @@ func (d *delivery) rejectBatch(b *schemas.Batch, we *WriteError) {
 		}
 	}
 }
+
+// Whole reports whether there is a sink and it takes requests whole, not events.
+func (f *Forwarder) Whole() bool {
+	if f == nil {
+		return false
+	}
+	_, ok := f.o.Sink.(BatchSink)
+	return ok
+}
