@@ -53,7 +53,7 @@ func NewForwarder(o Options) (*Forwarder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
 	}
-	redact, err := newRedactor(o.Common.Content, o.Common.Redact)
+	redact, err := newRedactor(o.Common)
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
 	}

@@ -87,7 +87,7 @@ func TestTrySaysWhyNot(t *testing.T) {
 
 func TestTryRedacts(t *testing.T) {
 	s := &fakeSink{}
-	f := newTestForwarder(t, s, func(o *Options) { o.Common.Redact = []string{"target", "reason"} })
+	f := newTestForwarder(t, s, func(o *Options) { o.Common.Redact = hashed("target", "reason") })
 	ev, err := Marked("soc", "acme", time.Now())
 	if err != nil {
 		t.Fatal(err)
