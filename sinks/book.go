@@ -85,9 +85,7 @@ func (k *book) begin(batches []*schemas.Batch) {
 func (k *book) offer(tallies map[uint64]*tally) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for offset, t := range tallies {
-		k.pending[offset] = t
-	}
+	maps.Copy(k.pending, tallies)
 }
 
 // settle counts batches; wants says which of them the sink takes. One that it

@@ -202,7 +202,8 @@ func FuzzRewrite(f *testing.F) {
 	f.Add(`[{"secret" : "zebra-crossing"} , 2]`, "*", uint8(hash), "x.secret", uint8(keep))
 	f.Fuzz(func(t *testing.T, raw, path1 string, do1 uint8, path2 string, do2 uint8) {
 		rules := []pathRule{
-			{strings.Split(strings.ToLower(path1), "."), treatment(do1%4) + keep}, {strings.Split(strings.ToLower(path2), "."), treatment(do2%4) + keep},
+			{strings.Split(strings.ToLower(path1), "."), treatment(do1%4) + keep},
+			{strings.Split(strings.ToLower(path2), "."), treatment(do2%4) + keep},
 			{[]string{"secret"}, mask},
 		}
 		out := new(redactor).rewrite([]byte(raw), rules)

@@ -213,7 +213,7 @@ func TestReplayGoesOnAfterACrash(t *testing.T) {
 	for n := range maps.Values(second.counts) {
 		total += n
 	}
-	if total != 91 || second.jobs != nil && len(second.jobs) != 0 {
+	if total != 91 || len(second.jobs) != 0 {
 		t.Errorf("%d counted, jobs: %v", total, second.jobs)
 	}
 }
