@@ -308,7 +308,7 @@ func (c *config) check() error {
 	}
 	errs = append(errs, uniqueNames("detector", nil, c.Detectors)...)
 	// Cursors and dead letters bear the names of sources and sinks.
-	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0}
+	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0, sinks.LedgerName: 0, sinks.ReplayName: 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
 	if c.Executor != nil {

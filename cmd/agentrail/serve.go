@@ -89,6 +89,8 @@ type serveOptions struct {
 //	                      │
 //	                      ├─ Follow ─> detectors ──alerts──> Append
 //	                      ├─ Follow ─> sink/NAME ...         (one cursor each)
+//	                      ├─ Follow ─> ledger ──statements──> Append
+//	                      ├─ Follow ─> replays ─> sink
 //	                      ├─ Follow ─> store ─> ClickHouse   (exact plans)
 //	                      ├─ Follow ─> notary ──heads──> Append
 //	                      ├─ Follow ─> survey            (what arrives: doctor, top)
@@ -159,7 +161,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	own := owner{append: j.Append}
 	own.configLoaded(ctx, c, log)
-	forwarders := map[string]*sinks.Forwarder{}
+	forwarders, inOrder := map[string]*sinks.Forwarder{}, []*sinks.Forwarder(nil)
 	sinkMetrics := sinks.NewMetrics(reg)
 	for _, sc := range c.Sinks {
 		health := own.health(c.Auth.Tenant)
@@ -174,10 +176,15 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		if err != nil {
 			return sc.Errorf("%v", err)
 		}
-		forwarders[sc.Name] = fw
+		forwarders[sc.Name], inOrder = fw, append(inOrder, fw)
 		if err := f.follow(fw.Name(), common.Start(), fw, fw.FollowOptions()); err != nil {
 			return err
 		}
+	}
+
+	books, err := newLedger(f, j, own, c.Auth.Tenant, inOrder, forwarders, log.With("part", "ledger"), reg)
+	if err != nil {
+		return err
 	}
 
 	n, err := notary.New(notary.Options{
@@ -279,7 +286,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
+		DeadLetters: deadLetters(dead), Ledger: books.rows, CheckReplay: books.checkReplay, Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {
