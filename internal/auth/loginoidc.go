@@ -23,14 +23,14 @@ import (
 
 // Limits of a login at a provider.
 const (
-	attemptLife  = 10 * time.Minute
-	maxAttempt   = 3 << 10 // bytes of its cookie
-	maxNext      = 1 << 10 // bytes of the address to go to afterwards
-	maxSecret    = 4 << 10 // bytes of the client's secret
-	askEvery     = 5 * time.Second
-	attemptName  = "agentrail_login"
-	claimEmail   = "email"
-	claimGroups  = "groups"
+	attemptLife = 10 * time.Minute
+	maxAttempt  = 3 << 10 // bytes of its cookie
+	maxNext     = 1 << 10 // bytes of the address to go to afterwards
+	maxSecret   = 4 << 10 // bytes of the client's secret
+	askEvery    = 5 * time.Second
+	attemptName = "agentrail_login"
+	claimEmail  = "email"
+	claimGroups = "groups"
 )
 
 // errAttempt is no failure that counts: any page can send a browser here.

@@ -30,7 +30,6 @@ type groups struct {
 	extra map[string]any      // further claims of everybody
 }
 
-
 func (g *groups) SetUserinfoFromToken(ctx context.Context, info *oidc.UserInfo, token, subject, origin string) error {
 	if err := g.Storage.SetUserinfoFromToken(ctx, info, token, subject, origin); err != nil {
 		return err

@@ -183,8 +183,19 @@ func TestBadPasswordHashes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{
-		{"argon2id", "argon2i"}, {"v=19", "v=16"}, {"m=19456", "m=1048576"}, {"m=19456", "m=1"}, {"t=2", "t=0"}, {"t=2", "t=1000000"}, {"p=1", "p=0"},
-		{"p=1", "p=999"}, {"p=1", "p=1 "}, {"m=19456,", ""}, {"$AAAAAAAAAAAAAAAAAAAAAA$", "$$"}, {"$AAAAAAAAAAAAAAAAAAAAAA$", "$!$"}, {"$argon2id", "argon2id"},
+		{"argon2id", "argon2i"},
+		{"v=19", "v=16"},
+		{"m=19456", "m=1048576"},
+		{"m=19456", "m=1"},
+		{"t=2", "t=0"},
+		{"t=2", "t=1000000"},
+		{"p=1", "p=0"},
+		{"p=1", "p=999"},
+		{"p=1", "p=1 "},
+		{"m=19456,", ""},
+		{"$AAAAAAAAAAAAAAAAAAAAAA$", "$$"},
+		{"$AAAAAAAAAAAAAAAAAAAAAA$", "$!$"},
+		{"$argon2id", "argon2id"},
 	} {
 		if _, err := auth.ParseHash(strings.Replace(phc, c[0], c[1], 1)); err == nil {
 			t.Errorf("%v is taken", c)
