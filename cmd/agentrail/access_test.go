@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -123,4 +127,45 @@ func TestAccessIsOnRecord(t *testing.T) {
 	if log := s.log.String(); strings.Contains(log, password) || strings.Contains(log, "typed my password") {
 		t.Error("the log holds a password")
 	}
+}
+
+// TestAccessIsBounded: a flood of logins costs the journal a bounded number of
+// events, and their number is told.
+func TestAccessIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var told []schemas.Control
+		l := newAccessLog(owner{}, "default", slog.New(slog.DiscardHandler))
+		l.document = func(_ context.Context, tenant string, _ schemas.Class, _ string, doc any) error {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, doc.(schemas.Control))
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.run(ctx) }()
+		for i := range 1000 {
+			l.login(t.Context(), auth.Access{Verb: auth.VerbLoginFailed, Address: fmt.Sprint("192.0.2.", i%250), How: auth.ByPassword, Why: "wrong"})
+		}
+		l.login(t.Context(), auth.Access{Verb: auth.VerbLogin, Who: &auth.Principal{Name: "jane", Tenant: "acme"}, How: auth.ByToken}) // is told all the same
+		if len(told) != accessBurst+1 || told[accessBurst].Author != "jane" || told[accessBurst].Tenant != "acme" {
+			t.Errorf("%d events", len(told))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(told) != accessBurst+2 || told[accessBurst+1].Args["more"] != "700" || told[accessBurst+1].Verb != auth.VerbLoginFailed {
+			t.Errorf("%d events, the last %+v", len(told), told[len(told)-1])
+		}
+		for range 100 {
+			l.login(t.Context(), auth.Access{Verb: auth.VerbLoginFailed, How: auth.ByToken})
+		}
+		cancel() // what was counted is told at the end
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if len(told) != accessBurst+2+60+1 || told[len(told)-1].Args["more"] != "40" {
+			t.Errorf("%d events, the last %+v", len(told), told[len(told)-1])
+		}
+	})
 }

@@ -277,7 +277,7 @@ func (c *config) check() error {
 	}
 	if c.Auth.OIDC != nil {
 		if err := c.Auth.OIDC.Check(); err != nil {
-			fault("auth.oidc: %v", err)
+			fault("auth.oidc: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
