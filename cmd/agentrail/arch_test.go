@@ -67,6 +67,18 @@ var edges = map[string][]string{
 // free may import anything of ours: programs, which wire.
 var free = []string{"cmd/agentrail", "deploy/faults"}
 
+// TestProviderOfTestsIsNotLinked: the identity provider that tests log in at is no
+// part of the program.
+func TestProviderOfTestsIsNotLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "github.com/agentrail/agentrail/cmd/agentrail").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	if !strings.Contains(string(out), "github.com/coreos/go-oidc/v3/oidc") || strings.Contains(string(out), "zitadel") {
+		t.Error("the program links the provider of the tests, or no client of providers")
+	}
+}
+
 func TestImportGraph(t *testing.T) {
 	const module = "github.com/agentrail/agentrail/"
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()

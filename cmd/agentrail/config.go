@@ -59,6 +59,8 @@ type authConfig struct {
 	// Issuers let callers in that bring a signed token (JWT) of an identity
 	// provider, such as a push subscription of Google Cloud Pub/Sub.
 	Issuers []auth.Issuer `yaml:"issuers"`
+	// OIDC is the identity provider at which people log in to the pages.
+	OIDC *auth.OIDC `yaml:"oidc"`
 }
 
 // logConfig says what the program logs about itself.
@@ -224,6 +226,9 @@ func (c *config) settle(dir string) {
 			*p.path = filepath.Join(dir, *p.path)
 		}
 	}
+	if o := c.Auth.OIDC; o != nil && o.ClientSecretFile != "" && !filepath.IsAbs(o.ClientSecretFile) {
+		o.ClientSecretFile = filepath.Join(dir, o.ClientSecretFile)
+	}
 	if f := c.Alerting.File; f != "" && !filepath.IsAbs(f) {
 		c.Alerting.File = filepath.Join(dir, f)
 	}
@@ -268,6 +273,11 @@ func (c *config) check() error {
 	for i, is := range c.Auth.Issuers {
 		if err := is.Check(); err != nil {
 			fault("auth.issuers[%d]: %v", i, err)
+		}
+	}
+	if c.Auth.OIDC != nil {
+		if err := c.Auth.OIDC.Check(); err != nil {
+			fault("auth.oidc: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {

@@ -280,8 +280,20 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine, people: told}
 	sessions, newest := tokens.Sessions(), memory{rec}
+	access := newAccessLog(own, c.Auth.Tenant, log.With("part", "access"))
+	sessions.Tell(access.login)
+	f.run("access", access.run)
+	rolesFile := filepath.Join(c.Data, "roles.json")
+	if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+		return err
+	}
+	if c.Auth.OIDC != nil {
+		if err := sessions.Provide(ctx, *c.Auth.OIDC); err != nil {
+			return fmt.Errorf("auth.oidc: %w", err)
+		}
+	}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own,
 		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
@@ -299,7 +311,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	pages, err := web.New(web.Options{
 		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
-		Version: version, Log: log.With("part", "console"),
+		NoteRead: access.read, Version: version, Log: log.With("part", "console"),
 	})
 	if err != nil {
 		return err
@@ -341,9 +353,12 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		case <-hup:
 			if err := tokens.Reload(); err != nil {
 				log.Error("tokens not read again; the old ones stay", "err", err)
-			} else {
-				log.Info("tokens read again")
-				own.configLoaded(ctx, c, log)
+				continue
+			}
+			log.Info("tokens read again")
+			own.configLoaded(ctx, c, log)
+			if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+				log.Error("change of roles is not on record", "err", err)
 			}
 		case err := <-served:
 			return fmt.Errorf("listener ended: %w", err)

@@ -230,6 +230,35 @@ func TestContentIsForSomeRoles(t *testing.T) {
 	}
 }
 
+// TestContentGoesOnRecordFirst: each path that shows content says so first, and
+// shows nothing where that fails.
+func TestContentGoesOnRecordFirst(t *testing.T) {
+	var told []string
+	var fault error
+	r := newRig(t, func(o *api.Options) {
+		o.NoteRead = func(q *http.Request, ids ...string) error {
+			told = append(told, q.URL.Path)
+			return fault
+		}
+	})
+	paths := []string{api.Prefix + "/events/" + eventID(1), api.Prefix + "/alerts/a1", api.Prefix + "/dlq/d1"}
+	for _, path := range paths {
+		if got := r.do("acme/analyst", "GET", path, ""); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+		r.do("acme/viewer", "GET", path, "")
+	}
+	if diff := cmp.Diff(paths, told); diff != "" {
+		t.Errorf("on record (-want +got):\n%s", diff)
+	}
+	fault = errors.New("the journal is full")
+	for _, path := range append(paths, api.Prefix+"/stream?class=activity") {
+		if got := r.do("acme/analyst", "GET", path, ""); got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "raw") {
+			t.Errorf("%s without a record of it: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 func TestAlertShowsTransitionsAndEvidence(t *testing.T) {
 	r := newRig(t, nil)
 	var d api.AlertDetail

@@ -45,6 +45,9 @@ type Options struct {
 	// Record returns a record from the journal by its place, with Raw, or
 	// ErrNotFound. Nil: evidence comes from the store only.
 	Record func(ctx context.Context, tenant string, at schemas.Evidence) (Event, error)
+	// NoteRead puts on record that the caller of the request is shown the content
+	// of these; on an error nothing is shown. Nil: reads are not recorded.
+	NoteRead func(r *http.Request, ids ...string) error
 	// Append stores a batch, as Journal.Append. Mandatory.
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own makes a batch of our own documents, as decode.Own. Mandatory.
