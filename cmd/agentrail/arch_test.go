@@ -32,6 +32,7 @@ var edges = map[string][]string{
 	"collector/survey":              {"schemas"},
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine", "internal/otlpwire"},
 	"collector/store/engine":        {"internal/durable"},
+	"collector/store/sqlread":       {"collector/store/engine"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},

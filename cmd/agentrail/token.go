@@ -81,7 +81,7 @@ func roleNames() []string {
 	var out []string
 	for _, r := range []auth.Role{
 		auth.RoleIngest, auth.RoleExecutor, auth.RoleMember, auth.RoleCreator, auth.RoleViewer,
-		auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor,
+		auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor, auth.RoleSQL,
 	} {
 		out = append(out, string(r))
 	}

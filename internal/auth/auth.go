@@ -21,9 +21,10 @@ const (
 	RoleModerator Role = "moderator" // publishes agents
 	RoleAdmin     Role = "admin"     // changes and repairs
 	RoleAuditor   Role = "auditor"   // reads evidence
+	RoleSQL       Role = "sql"       // reads the store's tables by SQL, such as Grafana
 )
 
-var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
+var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor, RoleSQL}
 
 // Principal is a caller that was recognised. Tenant comes from here only.
 type Principal struct {
