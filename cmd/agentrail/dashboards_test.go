@@ -247,3 +247,27 @@ func (b *boards) strangers() {
 		b.t.Errorf("a token in the address, which logs keep: %s", resp.Status)
 	}
 }
+
+// TestGrafanaVerb writes the provisioning files as an operator does.
+func TestGrafanaVerb(t *testing.T) {
+	b := &served{t: t, dir: t.TempDir()}
+	b.write("sql.token", "ar_secret\n")
+	out := filepath.Join(b.dir, "grafana")
+	said := b.cli("grafana", "--sql-token", filepath.Join(b.dir, "sql.token"), "--tempo", "http://tempo:3200", "--out", out)
+	for path := range strings.Lines(said) {
+		info, err := os.Stat(strings.TrimSpace(path))
+		if err != nil || strings.Contains(path, "datasources") && info.Mode().Perm()&0o007 != 0 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if n := strings.Count(said, "\n"); n != 2+len(grafana.All()) {
+		t.Errorf("%d files: %s", n, said)
+	}
+	provider, err := os.ReadFile(filepath.Join(out, "provisioning", "dashboards", "agentrail.yaml"))
+	if err != nil || !strings.Contains(string(provider), "path: "+filepath.Join(out, "dashboards")) {
+		t.Errorf("the provider: %s, %v", provider, err)
+	}
+	if got := b.cli("grafana", "--sql-token-file", "/run/secrets/sql.token"); !strings.Contains(got, "$__file{/run/secrets/sql.token}") {
+		t.Errorf("printed: %s", got)
+	}
+}

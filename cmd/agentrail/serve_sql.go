@@ -11,14 +11,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/store/engine"
 	"github.com/agentrail/agentrail/collector/store/sqlread"
+	"github.com/agentrail/agentrail/dashboards/grafana"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
 // sqlPath speaks ClickHouse's HTTP interface.
-const sqlPath = api.Prefix + "/sql"
+const sqlPath = grafana.SQLPath
 
 // sqlContents are the roles that read prompts, arguments and answers, too.
 var sqlContents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
