@@ -109,6 +109,9 @@ check "gate -> official MCP servers" mcp.log \
 check "alerts -> Debian's Alertmanager, amtool" alerting.log \
   "$root/deploy/integration/alerting.sh"
 
+check "rules, dashboards -> Debian's Prometheus" prometheus.log \
+  "$root/deploy/integration/prometheus.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 
