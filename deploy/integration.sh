@@ -112,6 +112,11 @@ check "alerts -> Debian's Alertmanager, amtool" alerting.log \
 check "rules, dashboards -> Debian's Prometheus" prometheus.log \
   "$root/deploy/integration/prometheus.sh"
 
+check "systemd units -> systemd-analyze" units.log \
+  "$root/deploy/integration/units.sh"
+check "compose.yaml -> docker compose" compose.log \
+  "$root/deploy/integration/compose.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 
