@@ -62,7 +62,7 @@ type executeOptions struct {
 //
 //	spec files ──> state <── platform API <── people, CLI       MCP clients ──> gateway
 //	                 │            │                                                │
-//	   triggers ─────┴──> engines.Engine: gates ──verdict──> outbox ──> server's intake (202)
+//	   triggers ─────┴──> engine: gates ──verdict──> outbox ──> server's intake (202)
 //	   cron, webhook,          │                            ▲
 //	   folder                  └──> actions: MCP, HTTP, model
 //	                                                        │ records
@@ -181,8 +181,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
-		Webhooks: triggers.Handler(), Changed: triggers.Wake, Mounted: responseRoutes(responder),
-		MCP:     front,
+		Webhooks: triggers.Handler(), Changed: triggers.Wake, Mounted: responseRoutes(responder), MCP: front,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

@@ -253,7 +253,7 @@ func TestRulesAreReadAgain(t *testing.T) {
 		_, out, _ := h.cli(dana, "subscriptions", "run", sub.ID)
 		return strings.Contains(out, "policy admin.allow")
 	})
-	h.recorded("the change of the rules", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/editgaterules") })
+	h.recorded("the change of the rules", func(e api.Event) bool { return e.Action == "gate.edit" })
 	h.write("gates.yaml", "version: 2\n")
 	h.await("the fault is told", func() bool { return strings.Contains(h.log.String(), "rules of the gates not read again") })
 	if _, out, _ := h.cli(dana, "subscriptions", "run", sub.ID); !strings.Contains(out, "policy admin.allow") {

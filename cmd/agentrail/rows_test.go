@@ -40,7 +40,7 @@ var rows = map[string][]string{
 	"S29": {"executor.TestFaults"},
 	"S30": {"executor.TestRehearse"},
 	"S31": {"executor/platform.TestModeration", "executor/platform.TestReview"},
-	"S32": {"executor/platform.TestWhoMaySubscribe", "executor/run.TestS9ModeratorGate"},
+	"S32": {"executor/platform.TestWhoMaySubscribe", "executor/gate.TestGates"},
 	"S33": {"executor/platform.TestSubscription", "cmd/agentrail.TestSpecsAreReadAgain"},
 	"S35": {"executor/platform.TestReview"},
 }

@@ -230,6 +230,7 @@ func (u *up) runExecutor(ctx context.Context, cfg *config, url string, log *slog
 		from = "the MCP reference servers of npm"
 	}
 	u.view.line("executor   %s   12 agents on %s; token in %s", u.executor, from, u.cmds.path(executorService.token))
+	u.view.line("           one of them misbehaves on command: %s", u.cmds.demo("runaway"))
 	return done
 }
 
