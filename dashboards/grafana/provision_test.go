@@ -61,8 +61,10 @@ func TestProvision(t *testing.T) {
 		t.Errorf("the provider: %s", files["provisioning/dashboards/agentrail.yaml"])
 	}
 	for _, bad := range []grafana.Addresses{
-		{Server: "agentrail:7680", Token: "a", Folder: "/x"}, {Server: "http://a", Folder: "/x"},
-		{Server: "http://a", Token: "a", TokenFile: "b", Folder: "/x"}, {Server: "http://a", Token: "a", Tempo: "tempo", Folder: "/x"},
+		{Server: "agentrail:7680", Token: "a", Folder: "/x"},
+		{Server: "http://a", Folder: "/x"},
+		{Server: "http://a", Token: "a", TokenFile: "b", Folder: "/x"},
+		{Server: "http://a", Token: "a", Tempo: "tempo", Folder: "/x"},
 	} {
 		if _, err := grafana.Provision(bad); err == nil {
 			t.Errorf("%+v was taken", bad)
