@@ -152,7 +152,7 @@ func TestSchemasOfWhatIsEmitted(t *testing.T) {
 
 func TestSchemaOfEvents(t *testing.T) {
 	ev := full()
-	ev.Flags = 1<<16 - 1
+	ev.Flags, ev.Head = 1<<16-1, &schemas.Head{Origin: "o", At: time.Unix(0, 0).UTC()}
 	out := schemas.AppendJSON(nil, &ev)
 	var names map[string]any
 	if err := json.Unmarshal(out, &names); err != nil {

@@ -54,6 +54,9 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 		last := &(*d.evs)[len(*d.evs)-1]
 		last.Shard, last.Offset, last.Index = b.Shard, b.Offset, uint32(i)
 		f.redact.apply(last)
+		if last.Class == schemas.ClassAlert {
+			last.Head = f.head.newest.Load()
+		}
 		if len(*d.evs) >= max(gather, f.o.Common.Batch.MaxEvents) {
 			if err := d.flush(ctx); err != nil {
 				return err

@@ -40,6 +40,7 @@ type Forwarder struct {
 	most    window // events per write
 	count   counters
 	hold    hold
+	head    head      // the newest passed
 	buffers sync.Pool // of *[]schemas.Event
 }
 
@@ -106,6 +107,7 @@ func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error
 	defer d.free()
 	whole, _ := f.o.Sink.(BatchSink)
 	for _, b := range batches {
+		f.head.pass(b)
 		if b.Gap != nil || b.Tick() || !f.wants(b.Class, b.Tenant) {
 			continue
 		}

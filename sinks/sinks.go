@@ -189,6 +189,8 @@ type Common struct {
 	// Tenants limits the sink to these tenants. Empty means all.
 	Tenants []string `yaml:"tenants"`
 	// Classes of events to forward: activity, alert, control, evidence, health.
+	// Evidence are the signed heads, one a minute while events come, by which
+	// a copy is held against the journal (agentrail verify --copy).
 	Classes []string `yaml:"classes"`
 	// Format is how an event is written: native, ocsf (1.8; ocsf-1.9-dev is
 	// what its next version will be), ecs (Elastic), udm (Google SecOps), cef
@@ -219,7 +221,7 @@ type BatchLimits struct {
 // DefaultCommon returns the settings that hold where the config says nothing.
 func DefaultCommon() Common {
 	return Common{
-		Classes:  []string{"activity", "alert"},
+		Classes:  []string{"activity", "alert", "evidence"},
 		Format:   "native",
 		From:     "now",
 		InFlight: 4,
