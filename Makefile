@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults integration scenarios coverage screenshots clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults integration scenarios coverage screenshots grafana clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -70,6 +70,10 @@ coverage: build ## docs/coverage.svg: which techniques the shipped rules and det
 screenshots: ## docs/page.png: the page after the sample day, by a real Chromium
 	@mkdir -p docs
 	$(GO) test -count=1 -tags integration -run TestScreenshots ./cmd/agentrail -args -screenshots $(CURDIR)/docs
+
+GRAFANA ?= $(DATA)/grafana
+grafana: build ## Grafana's provisioning files and dashboards in GRAFANA; GRAFANAFLAGS names addresses and token
+	$(BIN) grafana --out $(GRAFANA) $(GRAFANAFLAGS)
 
 clean: ## remove what was built; the data folder stays
 	rm -rf bin $(CACHE)

@@ -34,6 +34,7 @@ var edges = map[string][]string{
 	"collector/survey":              {"schemas"},
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine", "internal/otlpwire"},
 	"collector/store/engine":        {"internal/durable"},
+	"collector/store/sqlread":       {"collector/store/engine"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},
@@ -60,6 +61,7 @@ var edges = map[string][]string{
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "detectors/sigma", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "schemas"},
+	"dashboards/grafana":            {},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
 }

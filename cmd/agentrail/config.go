@@ -35,6 +35,7 @@ type config struct {
 	Journal   journalConfig  `yaml:"journal"`
 	Evidence  evidenceConfig `yaml:"evidence"`
 	Store     storeConfig    `yaml:"store"`
+	SQL       sqlConfig      `yaml:"sql"`
 	Tempo     tempoConfig    `yaml:"tempo"`
 	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
 	Sources   []plug.Config  `yaml:"sources"`
@@ -101,6 +102,23 @@ type storeConfig struct {
 	Cache  string     `yaml:"cache"`  // folder of the fetched library; default: the user's cache folder
 	Memory plug.Bytes `yaml:"memory"` // cap of the engine; default 1GiB
 	Raw    *bool      `yaml:"raw"`    // keep records as received in the store too; default true
+}
+
+// sqlConfig lets callers with the role sql, such as Grafana, read the store's
+// tables at /agentrail/v1/sql.
+type sqlConfig struct {
+	Enabled bool `yaml:"enabled"` // default false
+	// URL of a ClickHouse's HTTP interface with a user that may only read:
+	// http://reader:key@host:8123/database. Mandatory for store.kind clickhouse;
+	// the embedded engine needs none.
+	URL     plug.Secret `yaml:"url"`
+	URLFile string      `yaml:"url_file"`
+
+	Time   plug.Duration `yaml:"time"`    // of one statement; default 30s
+	Rows   int64         `yaml:"rows"`    // of one answer; default 1000000
+	Bytes  plug.Bytes    `yaml:"bytes"`   // of one answer; default 256MiB
+	Memory plug.Bytes    `yaml:"memory"`  // of one statement; default 512MiB
+	AtOnce int           `yaml:"at_once"` // statements at once; default 4
 }
 
 // tempoConfig says where traces are searched, and read if the store lacks
@@ -298,6 +316,7 @@ func (c *config) check() error {
 	default:
 		fault("store.kind is %q; use embedded, clickhouse or none", c.Store.Kind)
 	}
+	errs = append(errs, c.checkSQL()...)
 	if c.Journal.SegmentBytes < 1<<20 {
 		fault("journal.segment_bytes is below 1MiB")
 	}
@@ -328,6 +347,24 @@ func (c *config) check() error {
 		fault("%v", err)
 	}
 	return errors.Join(errs...)
+}
+
+// checkSQL returns the faults of the SQL endpoint's settings.
+func (c *config) checkSQL() (errs []error) {
+	fault := func(msg string) { errs = append(errs, &plug.Error{File: c.file, Msg: msg}) }
+	s := c.SQL
+	switch given := s.URL != "" || s.URLFile != ""; {
+	case s.Enabled && c.Store.Kind == "none":
+		fault("sql.enabled is true but store.kind is none; there are no tables to read")
+	case s.Enabled && c.Store.Kind == "clickhouse" && !given:
+		fault("sql.url is empty; write the address of ClickHouse's HTTP interface with a user that may only read, such as url: ${env:CLICKHOUSE_READER}")
+	case given && c.Store.Kind != "clickhouse":
+		fault("sql.url is set but store.kind is " + c.Store.Kind + "; the embedded engine needs none")
+	}
+	if s.Time < 0 || s.Rows < 0 || s.Bytes < 0 || s.Memory < 0 || s.AtOnce < 0 {
+		fault("sql: a limit is below zero")
+	}
+	return errs
 }
 
 // uniqueNames returns a fault for each entry whose name is taken, and notes the

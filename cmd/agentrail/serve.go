@@ -308,6 +308,13 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range told.routes(sessions.Require, c.Auth.Tenant, own) {
 		mux.Handle(pattern, h)
 	}
+	tables, err := sqlRoutes(c, st, tokens, log.With("part", "sql"))
+	if err != nil {
+		return err
+	}
+	for pattern, h := range tables {
+		mux.Handle(pattern, h)
+	}
 	pages, err := web.New(web.Options{
 		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,

@@ -22,9 +22,10 @@ const (
 	RoleModerator Role = "moderator" // publishes agents
 	RoleAdmin     Role = "admin"     // changes and repairs
 	RoleAuditor   Role = "auditor"   // reads evidence
+	RoleSQL       Role = "sql"       // reads the store's tables by SQL, such as Grafana
 )
 
-var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
+var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor, RoleSQL}
 
 // people are the roles of people; the others are for programs.
 var people = []Role{RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
