@@ -162,13 +162,15 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	}))
 
 	ready := &executorReady{fresh: hold.Fresh, store: store, specs: specs}
+	front := gateway.NewHTTP(gateway.HTTPOptions{
+		Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
+	})
+	stops.push("gateway", front.Close)
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
 		Mounted: responseRoutes(responder),
-		MCP: gateway.NewHTTP(gateway.HTTPOptions{
-			Engine: engine, Tools: actions, Rules: rules.rules, Tenant: c.Tenant, Hosts: c.Hosts, Origins: c.Origins, Version: version, Log: log.With("part", "gateway"),
-		}),
+		MCP:     front,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

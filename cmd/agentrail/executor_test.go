@@ -28,6 +28,7 @@ type house struct {
 	dir     string
 	server  string
 	address string // of the executor
+	more    string // lines of the executor's servers
 	served  *running
 	running *running // the executor
 	log     syncBuffer
@@ -174,9 +175,9 @@ executor:
   confirm_timeout: 30s
   servers:
     - {name: files, command: [agentrail, sample-mcp, %q], auth: none}
-  sources:
+%s  sources:
     - {source: "files:reports", tool: files.read_text_file, arguments: {path: %q}}
-`, listen, firstOf(h.server, "http://127.0.0.1:1"), h.path("files"), h.path("files/in/open.md")))
+`, listen, firstOf(h.server, "http://127.0.0.1:1"), h.path("files"), h.more, h.path("files/in/open.md")))
 	c, err := loadConfig(h.path("agentrail.yaml"))
 	if err != nil {
 		h.t.Fatal(err)

@@ -76,7 +76,7 @@ func Open(_ context.Context, c Config, o Options) (*Set, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Set{c: c, o: o, servers: map[string]*server{}, calls: map[string]*httpCall{}, metrics: newMetrics(o.Reg)}
-	s.pool = newPool(c.Children, time.Duration(c.Idle), s.metrics)
+	s.pool = newPool(c.Children, len(c.Servers), time.Duration(c.Idle), s.metrics)
 	for _, d := range c.Servers {
 		v, err := newServer(d, s)
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *Set) Close() error {
 }
 
 // Tools lists every tool, by name. Those of a server that does not answer are
-// missing and that is logged; it costs the others nothing but, once, its time.
+// missing and that is logged; the others wait for it once in a while.
 func (s *Set) Tools(ctx context.Context) ([]Tool, error) {
 	var (
 		mu  sync.Mutex

@@ -408,9 +408,9 @@ func TestDefinitionChanges(t *testing.T) {
 }
 
 // TestIdle: a server that is not used is stopped, and started by the next call;
-// as many run as may.
+// as many run as may, and one server does not take the places of the others.
 func TestIdle(t *testing.T) {
-	b := start(t, func(c *action.Config) { c.Idle = plug.Duration(time.Millisecond); c.Children = 2 })
+	b := start(t, func(c *action.Config) { c.Idle, c.Children = plug.Duration(time.Millisecond), 4 })
 	first := b.call("free.whoami", "dana")
 	for b.call("free.whoami", "dana") == first {
 	}
@@ -432,6 +432,7 @@ func TestIdle(t *testing.T) {
 		}
 	}
 	b.want("a third while two may run", b.call("free.read_note", "mo"), "tool_unavailable: ")
+	b.want("another server meanwhile", b.call("web.read_note", "dana"), "a note")
 	cancel()
 	for range 2 {
 		if code := <-hung; code != action.CodeCancelled {

@@ -16,36 +16,46 @@ import (
 
 const (
 	stale       = 10 * time.Second // age at which a list is asked for again before a call
+	unwell      = 30 * time.Second // after which a server is asked again that could not be
 	listTimeout = 20 * time.Second // of one list
 )
 
 // catalogue is the definitions of a server's tools as one session sees them.
-// The zero value holds none.
 type catalogue struct {
+	turn chan struct{} // held by who asks for the list: the others wait for the answer
+
 	mu      sync.Mutex
-	at      time.Time // zero: to be asked for again
+	until   time.Time // when it is to be asked for again
 	digests map[string]string
 	defs    []*mcp.Tool
 	err     error
 }
 
+func newCatalogue() *catalogue { return &catalogue{turn: make(chan struct{}, 1)} }
+
 // forget has the list asked for again.
 func (c *catalogue) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at = time.Time{}
+	c.until = time.Time{}
 }
 
-// look returns the list, asked for again if it is stale. A failure is kept as
-// long as a list, so that a server that hangs is not waited for by every call.
+// look returns the list, asked for again if it is stale. A failure is kept, too,
+// so that a server that hangs is not waited for by every call.
 func (c *catalogue) look(ctx context.Context, ask func(context.Context) ([]*mcp.Tool, error)) ([]*mcp.Tool, map[string]string, error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
 	c.mu.Lock()
-	if !c.at.IsZero() && time.Since(c.at) < stale {
+	if time.Now().Before(c.until) {
 		defer c.mu.Unlock()
 		return c.defs, c.digests, c.err
 	}
+	c.until = time.Now().Add(stale) // forget may be called while it is asked for
 	c.mu.Unlock()
-	began := time.Now()
 	defs, err := ask(ctx)
 	digests := map[string]string{}
 	for _, def := range defs {
@@ -53,12 +63,16 @@ func (c *catalogue) look(ctx context.Context, ask func(context.Context) ([]*mcp.
 			digests[def.Name], err = Digest(def)
 		}
 	}
-	if ctx.Err() != nil && err != nil {
-		return nil, nil, err // of this caller only
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at, c.defs, c.digests, c.err = began, defs, digests, err
+	switch {
+	case err != nil && ctx.Err() != nil: // of this caller only
+		c.until = time.Time{}
+		return nil, nil, err
+	case err != nil:
+		c.until = time.Now().Add(unwell)
+	}
+	c.defs, c.digests, c.err = defs, digests, err
 	return defs, digests, err
 }
 

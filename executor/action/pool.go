@@ -27,7 +27,7 @@ type seat struct {
 	key       key
 	conn      connection
 	shared    bool // several calls at once
-	catalogue catalogue
+	catalogue *catalogue
 	busy      int
 	used      time.Time
 	spent     bool // not to be used again
@@ -35,7 +35,8 @@ type seat struct {
 
 // pool keeps seats: so many, and each while it is used.
 type pool struct {
-	most int
+	most int // of all servers together
+	each int // of one: it cannot take the last ones of the others
 	idle time.Duration
 	m    *metrics
 
@@ -46,8 +47,12 @@ type pool struct {
 	closing sync.WaitGroup
 }
 
-func newPool(most int, idle time.Duration, m *metrics) *pool {
-	return &pool{most: most, idle: idle, m: m}
+func newPool(most, servers int, idle time.Duration, m *metrics) *pool {
+	kept := 0
+	if servers > 1 {
+		kept = max(1, most/(2*servers)) * (servers - 1)
+	}
+	return &pool{most: most, each: max(1, most-kept), idle: idle, m: m}
 }
 
 // take returns a seat for the key, which give gets back: one that is there, else
@@ -64,23 +69,39 @@ func (p *pool) take(k key, shared bool, open func(*seat) connection) (*seat, err
 			return s, nil
 		}
 	}
-	for len(p.seats) >= p.most {
-		var oldest *seat
-		for _, s := range p.seats {
-			if s.busy == 0 && (oldest == nil || s.used.Before(oldest.used)) {
-				oldest = s
-			}
-		}
-		if oldest == nil {
-			return nil, ErrBusy
-		}
-		p.drop(oldest)
+	if err := p.room(k.server); err != nil {
+		return nil, err
 	}
-	s := &seat{key: k, shared: shared, busy: 1}
+	s := &seat{key: k, shared: shared, catalogue: newCatalogue(), busy: 1}
 	s.conn = open(s)
 	p.seats = append(p.seats, s)
 	p.m.seats.Set(float64(len(p.seats)))
 	return s, nil
+}
+
+// room makes room for one more seat of the server: the one goes that was not used
+// for the longest time.
+func (p *pool) room(server string) error {
+	own := 0
+	for _, s := range p.seats {
+		if s.key.server == server {
+			own++
+		}
+	}
+	if len(p.seats) < p.most && own < p.each {
+		return nil
+	}
+	var oldest *seat
+	for _, s := range p.seats {
+		if s.busy == 0 && (own < p.each || s.key.server == server) && (oldest == nil || s.used.Before(oldest.used)) {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		return ErrBusy
+	}
+	p.drop(oldest)
+	return nil
 }
 
 // give ends a use. A seat that broke is not used again.

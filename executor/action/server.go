@@ -22,12 +22,12 @@ type server struct {
 	set     *Set
 	env     []string
 	lister  credential // of the operator, for lists only
-	listing catalogue
+	listing *catalogue
 	log     *slog.Logger
 }
 
 func newServer(d Server, s *Set) (*server, error) {
-	v := &server{d: d, set: s, log: s.o.Log.With("server", d.Name)}
+	v := &server{d: d, set: s, listing: newCatalogue(), log: s.o.Log.With("server", d.Name)}
 	for name, value := range d.Env {
 		if from, ok := strings.CutPrefix(value, "${env:"); ok {
 			from = strings.TrimSuffix(from, "}")
@@ -82,6 +82,9 @@ func (v *server) tools(ctx context.Context) ([]Tool, error) {
 func (v *server) ask(ctx context.Context, s *seat) ([]*mcp.Tool, error) {
 	if command, ok := s.conn.(*Stdio); ok {
 		if _, err := command.Start(ctx); err != nil {
+			if _, ok := v.d.Env["PATH"]; !ok {
+				err = fmt.Errorf("%w; its environment has no PATH, which it may need: env: {PATH: \"${env:PATH}\"}", err)
+			}
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -20,7 +21,7 @@ func BenchmarkCall(b *testing.B) {
 		b.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Options{
-		Command: []string{os.Args[0]}, Env: append(os.Environ(), actiontest.Log+"="+os.DevNull),
+		Command: []string{os.Args[0]}, Env: append(os.Environ(), actiontest.Log+"="+filepath.Join(b.TempDir(), "calls")),
 		Rules: r, User: "u", Background: true, Recorder: &memory{},
 	})
 	if err != nil {

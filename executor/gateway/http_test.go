@@ -361,11 +361,13 @@ func TestHTTPBackground(t *testing.T) {
 // TestHTTPExpires: a question that nobody answers in time is no approval.
 func TestHTTPExpires(t *testing.T) {
 	f := serve(t, "", func(_ *gateway.HTTPOptions, o *run.Options) { o.ConfirmTimeout = 100 * time.Millisecond })
-	d := f.as(dana, &mcp.ClientOptions{ElicitationHandler: func(ctx context.Context, _ *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
+	late := make(chan struct{})
+	d := f.as(dana, &mcp.ClientOptions{ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+		<-late
+		return &mcp.ElicitResult{Action: "accept"}, nil
 	}}, nil)
 	d.want("nobody answers", d.call("notes.write_note", map[string]any{"path": "/a"}), "Nobody confirmed it in time")
+	close(late)
 	if got := d.made(); got != "" {
 		t.Errorf("the servers did: %s", got)
 	}

@@ -18,13 +18,20 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agentrail/agentrail/executor/action"
+	"github.com/agentrail/agentrail/executor/action/actiontest"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the tool of the benchmark: the test binary runs itself.
+func TestMain(m *testing.M) {
+	if actiontest.Main() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	dana = "dana@example.com" // subscribes
@@ -131,6 +138,7 @@ func setUp(t testing.TB, set func(*run.Options)) *bench {
 	}
 	b.engine = run.New(o)
 	t.Cleanup(func() {
+		b.tools.finish()
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		if err := errors.Join(b.engine.Close(ctx), b.set.Close(), b.record.Close(context.Background()), b.store.Close()); err != nil {
@@ -139,6 +147,8 @@ func setUp(t testing.TB, set func(*run.Options)) *bench {
 	})
 	return b
 }
+
+func (b *bench) now() time.Time { return time.Now().UTC() }
 
 func (b *bench) openSet() {
 	b.t.Helper()

@@ -93,6 +93,9 @@ func (e *Engine) done(j *job, c *call) {
 	j.record.Note(c.out)
 	j.calls = append(j.calls, c.out)
 	e.metrics.calls.WithLabelValues(string(c.out.Access), c.status).Inc()
+	if j.run.Kind == state.KindCall {
+		return // kept with the run that it is
+	}
 	if err := e.o.Store.PutCall(context.Background(), c.kept(j)); err != nil {
 		e.o.Log.Error("call is not kept", "run", j.run.ID, "error", err)
 	}
@@ -212,9 +215,14 @@ func (e *Engine) beforeWrite(j *job, c *call) gate.Verdict {
 		e.o.Log.Error("verdict is not on record; the write is not made", "run", j.run.ID, "tool", c.out.Tool, "error", err)
 		return gate.Verdict{Gate: "record", Policy: "record.first", Code: CodeNoRecord, Reason: "the verdict could not be put on record, and nothing is written without", Seen: err.Error(), Role: "admin"}
 	}
-	begun := c.kept(j)
+	begun, keep := c.kept(j), e.o.Store.PutCall
 	begun.Status = state.Running
-	if err := e.o.Store.PutCall(context.Background(), begun); err != nil {
+	if j.run.Kind == state.KindCall {
+		keep = func(ctx context.Context, c state.Call, r ...state.Record) error {
+			return e.o.Store.PutSingle(ctx, j.run, c, r...)
+		}
+	}
+	if err := keep(context.Background(), begun); err != nil {
 		return broken(err)
 	}
 	return gate.Verdict{Allow: true}

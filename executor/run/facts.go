@@ -85,21 +85,18 @@ func (e *Engine) facts(ctx context.Context, j *job, c *call) (gate.Action, gate.
 	if v := j.outside(c); !v.Allow {
 		return gate.Action{}, v
 	}
-	s, err := e.standing(ctx, j)
-	if err != nil {
-		return gate.Action{}, broken(err)
-	}
 	token, owner, err := e.o.Actions.Token(j.run.User, t.Name)
 	if err != nil && !errors.Is(err, action.ErrNoCredential) {
 		return deny(action.Code(err), "the user's credential could not be read", err.Error())
 	}
+	token.APIKey = token.APIKey || c.tool.APIKey
 	permissions := []string{t.Name}
 	if rules.Users != nil {
 		permissions = rules.Users[j.run.User]
 	}
 	return gate.Action{
 		Mode: j.mode, Tool: t.Name, Access: c.tool.Access, Destructive: c.tool.Destructive,
-		User: j.run.User, Credential: owner, Permissions: permissions, Arguments: read, Inputs: e.inputs(j.spec), Token: token, Agent: s.Agent,
+		User: j.run.User, Credential: owner, Permissions: permissions, Arguments: read, Inputs: e.inputs(j.spec), Token: token,
 	}, gate.Verdict{}
 }
 

@@ -30,6 +30,9 @@ type job struct {
 	problem string // code of what ended it
 }
 
+// maxSpecs that are kept.
+const maxSpecs = 1000
+
 // prepare finds what is to run, and on whose behalf. The text that runs for a
 // subscription is the published one, whatever the file says now; so it is for
 // people other than the agent's owner and moderators.
@@ -53,7 +56,7 @@ func (e *Engine) prepare(ctx context.Context, q Request) (*job, error) {
 	if hidden { // it is denied, and the record says of which version
 		text, version, digest = agent.Spec, agent.Version, agent.Digest
 	}
-	spec, err := parse(agent, text)
+	spec, err := e.parse(agent, text, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +95,24 @@ func (e *Engine) subscription(ctx context.Context, id string, agent, user *strin
 	return sub, nil
 }
 
-// parse reads the text of a spec.
-func parse(a state.Agent, text string) (*executor.Spec, error) {
+// parse reads the text of a spec, once while it is the same.
+func (e *Engine) parse(a state.Agent, text, digest string) (*executor.Spec, error) {
+	type key struct{ name, file, digest string }
+	k := key{a.Name, a.File, digest}
+	if v, ok := e.specs.Load(k); ok {
+		return v.(*executor.Spec), nil
+	}
 	file := a.File
 	if file == "" {
 		file = a.Name + ".yaml"
 	}
 	spec, faults := executor.Parse(file, text)
 	if spec != nil {
+		if e.parsed.Add(1) > maxSpecs {
+			e.specs.Clear()
+			e.parsed.Store(0)
+		}
+		e.specs.Store(k, spec)
 		return spec, nil
 	}
 	for _, f := range faults {

@@ -70,7 +70,9 @@ type Engine struct {
 	sessions sessions
 	asked    questions
 	spares   atomic.Int64 // places for records
-	changed  sync.Map     // definitions that were told: tool -> digest
+	specs    sync.Map     // that were read, by name, file and digest
+	parsed   atomic.Int64
+	changed  sync.Map // definitions that were told: tool -> digest
 
 	mu     sync.Mutex
 	closed bool
@@ -165,7 +167,7 @@ func (e *Engine) Start(ctx context.Context, q Request) (state.Run, error) {
 	}
 	v := e.mayRun(ctx, j)
 	if !v.Allow {
-		j.run.Status, j.run.Reason, j.run.Ended = state.Denied, v.Text(), e.o.Now().UTC()
+		j.run.Status, j.run.Reason, j.run.Ended, j.problem = state.Denied, v.Text(), e.o.Now().UTC(), v.Code
 	}
 	if err := e.reserve(1 + endPlaces); err != nil {
 		e.leave(j)
@@ -256,10 +258,10 @@ func (e *Engine) finish(j *job) {
 			e.o.Log.Error("spans of a run are not kept", "run", j.run.ID, "error", err)
 		}
 	}
-	if !open {
-		// it was kept as one that has ended
-	} else if err := e.o.Store.EndRun(context.Background(), j.run); err != nil {
-		e.o.Log.Error("end of a run is not kept", "run", j.run.ID, "error", err)
+	if open && j.run.Kind == state.KindAgent { // a single call is kept with its run, by Call
+		if err := e.o.Store.EndRun(context.Background(), j.run); err != nil {
+			e.o.Log.Error("end of a run is not kept", "run", j.run.ID, "error", err)
+		}
 	}
 	e.metrics.runs.WithLabelValues(j.run.Status).Inc()
 }

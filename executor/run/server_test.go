@@ -15,6 +15,9 @@ import (
 type tools struct {
 	url string
 
+	end    chan struct{} // of the test
+	finish func()
+
 	mu    sync.Mutex
 	on    map[string]func(ctx context.Context, args map[string]any) (any, error)
 	calls []string // TOOL ARGUMENTS of each call that was made
@@ -23,7 +26,7 @@ type tools struct {
 
 func newTools(t testing.TB) *tools {
 	t.Helper()
-	s := &tools{on: map[string]func(context.Context, map[string]any) (any, error){}}
+	s := &tools{end: make(chan struct{}), on: map[string]func(context.Context, map[string]any) (any, error){}}
 	no, yes := false, true
 	server := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1"}, nil)
 	for name, notes := range map[string]*mcp.ToolAnnotations{
@@ -33,7 +36,9 @@ func newTools(t testing.TB) *tools {
 		server.AddTool(&mcp.Tool{Name: name, Description: name, Annotations: notes, InputSchema: map[string]any{"type": "object"}}, s.handle(name))
 	}
 	h := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil))
+	s.finish = sync.OnceFunc(func() { close(s.end) })
 	t.Cleanup(func() {
+		s.finish()
 		h.CloseClientConnections()
 		h.Close()
 	})
@@ -72,6 +77,15 @@ func (s *tools) when(name string, do func(ctx context.Context, args map[string]a
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.on[name] = do
+}
+
+// hang answers when the call was cancelled, or the test ends.
+func (s *tools) hang(ctx context.Context) (any, error) {
+	select {
+	case <-ctx.Done():
+	case <-s.end:
+	}
+	return nil, context.Canceled
 }
 
 // made are the calls that were made.

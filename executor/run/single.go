@@ -79,15 +79,18 @@ func (e *Engine) Call(ctx context.Context, q CallRequest) (CallResult, gate.Verd
 		}
 	}
 	e.finish(j)
+	if err := e.o.Store.PutSingle(context.Background(), j.run, c.kept(j)); err != nil {
+		e.o.Log.Error("call is not kept", "run", j.run.ID, "error", err)
+	}
 	out.Run = j.run
 	return out, c.out.Verdict, nil
 }
 
-// claim begins the run of the call, or sees that the one that was asked about is
-// still open: of two that ask again at once, one makes the call.
+// claim sees that the run that was asked about is still open: of two that ask
+// again at once, one makes the call.
 func (e *Engine) claim(ctx context.Context, j *job) error {
 	if !j.again {
-		return e.o.Store.BeginRun(ctx, j.run, 0)
+		return nil
 	}
 	r, err := e.o.Store.Run(ctx, j.run.ID)
 	if err == nil && r.Status != state.Waiting {
@@ -123,7 +126,7 @@ func (e *Engine) single(ctx context.Context, q CallRequest) (*job, *call, *state
 		if a.PublishedSpec == "" {
 			a.PublishedSpec, a.PublishedDigest, a.Published, j.hidden = a.Spec, a.Digest, a.Version, true
 		}
-		if j.spec, err = parse(a, a.PublishedSpec); err != nil {
+		if j.spec, err = e.parse(a, a.PublishedSpec, a.PublishedDigest); err != nil {
 			return nil, nil, nil, err
 		}
 		j.digest, j.run.Version = a.PublishedDigest, a.Published
@@ -181,12 +184,11 @@ func (e *Engine) askLater(j *job, c *call, v gate.Verdict, asked *state.Confirma
 		return e.use(j, *asked, v)
 	}
 	if asked == nil {
-		q, err := e.o.Store.Ask(j.ctx, e.question(j, c))
+		waiting := j.run
+		waiting.Status = state.Waiting
+		q, err := e.o.Store.AskSingle(j.ctx, waiting, e.question(j, c))
 		if err == nil {
 			err = e.put(j.who.Act(askAct(q, v)))
-		}
-		if err == nil {
-			err = e.o.Store.SetRun(j.ctx, j.run.ID, state.Waiting)
 		}
 		if err != nil {
 			return false, broken(err)

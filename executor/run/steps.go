@@ -142,21 +142,20 @@ func (e *Engine) retrieve(j *job, name string, r executor.Retrieve) error {
 			cut = "the answer of " + source + " was longer than an answer may be"
 		}
 		for _, item := range split(res) {
-			switch {
-			case r.Items > 0 && items >= r.Items:
+			if r.Items > 0 && items >= r.Items {
 				cut = fmt.Sprintf("cut at %d items", r.Items)
-			case r.Bytes > 0 && text.Len()+len(item.text)+1 > int(r.Bytes):
-				cut = fmt.Sprintf("cut at %d bytes", r.Bytes)
-			default:
-				items++
-				text.WriteString(item.text)
-				text.WriteByte('\n')
-				if item.json != nil {
-					all = append(all, item.json)
-				}
-				continue
+				break
 			}
-			break
+			if r.Bytes > 0 && text.Len()+len(item.text)+1 > int(r.Bytes) {
+				cut = fmt.Sprintf("cut at %d bytes", r.Bytes)
+				break
+			}
+			items++
+			text.WriteString(item.text)
+			text.WriteByte('\n')
+			if item.json != nil {
+				all = append(all, item.json)
+			}
 		}
 	}
 	if cut != "" {
@@ -189,15 +188,15 @@ func split(r action.Result) (out []answer) {
 			}
 		}
 	}
+	if list == nil {
+		return []answer{{text: r.Text}}
+	}
 	for _, item := range list {
 		var text string
 		if json.Unmarshal(item, &text) != nil {
 			text = string(item)
 		}
 		out = append(out, answer{text: text, json: item})
-	}
-	if out == nil {
-		out = []answer{{text: r.Text}}
 	}
 	return out
 }

@@ -65,7 +65,7 @@ func scanAgent(r scanner) (a Agent, err error) {
 // PutAgent keeps what the file of an agent says: Name, File, Version, Digest, Spec
 // and Owner. What is published does not change.
 func (s *Store) PutAgent(ctx context.Context, a Agent, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeAgent(ctx, a.Name, records, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO agents (name, file, version, digest, spec, owner, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET file = excluded.file, version = excluded.version, digest = excluded.digest, spec = excluded.spec, owner = excluded.owner, seen_at = excluded.seen_at`,
 			a.Name, a.File, a.Version, a.Digest, a.Spec, a.Owner, nano(s.now()))
@@ -78,7 +78,26 @@ func (s *Store) PutAgent(ctx context.Context, a Agent, records ...Record) error 
 
 // Agent returns one.
 func (s *Store) Agent(ctx context.Context, name string) (Agent, error) {
-	return one(s.read.QueryRowContext(ctx, "SELECT "+agentColumns+" FROM agents WHERE name = ?", name), scanAgent, "agent "+name)
+	a, err := s.agents.get(name, func() (Agent, error) {
+		return one(s.read.QueryRowContext(ctx, "SELECT "+agentColumns+" FROM agents WHERE name = ?", name), scanAgent, "agent "+name)
+	})
+	a.Cohort = slices.Clone(a.Cohort)
+	return a, err
+}
+
+// Changes counts the changes of agents and subscriptions: whoever keeps a list
+// of them need not read it again while the number is the same.
+func (s *Store) Changes() uint64 { return s.changes.Load() }
+
+// changeAgent does a change of an agent.
+func (s *Store) changeAgent(ctx context.Context, name string, records []Record, do func(*tx) error) error {
+	return s.change(ctx, records, func(t *tx) error {
+		t.after = append(t.after, func() {
+			s.agents.forget(name)
+			s.changes.Add(1)
+		})
+		return do(t)
+	})
 }
 
 // Agents returns all, by name.
@@ -89,7 +108,7 @@ func (s *Store) Agents(ctx context.Context) ([]Agent, error) {
 // Publish publishes the text with the digest, which must be what the file says
 // now: if it was changed since the moderator looked, the error is ErrConflict.
 func (s *Store) Publish(ctx context.Context, name, digest, by string, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeAgent(ctx, name, records, func(t *tx) error {
 		var now string
 		if err := t.row("SELECT digest FROM agents WHERE name = ?", name).Scan(&now); err != nil {
 			_, err = one(failed{err}, scanAgent, "agent "+name)
@@ -106,7 +125,7 @@ func (s *Store) Publish(ctx context.Context, name, digest, by string, records ..
 // RequestChanges keeps what a moderator wants changed before the next version is
 // published. What is published stays so.
 func (s *Store) RequestChanges(ctx context.Context, name, changes string, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeAgent(ctx, name, records, func(t *tx) error {
 		return t.must("agent "+name, "UPDATE agents SET changes = ? WHERE name = ?", changes, name)
 	})
 }
@@ -114,7 +133,7 @@ func (s *Store) RequestChanges(ctx context.Context, name, changes string, record
 // Unpublish takes the published version back: its subscriptions stay, and run
 // nothing until the agent is published again.
 func (s *Store) Unpublish(ctx context.Context, name string, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeAgent(ctx, name, records, func(t *tx) error {
 		return t.must("agent "+name, `UPDATE agents SET published = '', published_digest = '', published_spec = '', published_by = '', published_at = 0 WHERE name = ?`, name)
 	})
 }
@@ -128,7 +147,7 @@ func (s *Store) LimitSubscribers(ctx context.Context, name, audience string, coh
 	if err != nil {
 		return fmt.Errorf("limit subscribers of %s: %w", name, err)
 	}
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeAgent(ctx, name, records, func(t *tx) error {
 		return t.must("agent "+name, "UPDATE agents SET audience = ?, cohort = ? WHERE name = ?", audience, string(list), name)
 	})
 }

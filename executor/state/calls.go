@@ -34,19 +34,34 @@ type Use struct {
 
 // PutCall keeps a call; a later one with its id replaces it.
 func (s *Store) PutCall(ctx context.Context, c Call, records ...Record) error {
+	return s.change(ctx, records, func(t *tx) error { return putCall(t, c) })
+}
+
+// PutSingle keeps a single call with the run that it is, in one transaction. A
+// run that has ended stays as it is.
+func (s *Store) PutSingle(ctx context.Context, r Run, c Call, records ...Record) error {
+	return s.change(ctx, records, func(t *tx) error {
+		_, err := t.exec("INSERT INTO runs ("+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET status = excluded.status, reason = excluded.reason, output = excluded.output, ended = excluded.ended WHERE ended = 0`, r.columns()...)
+		if err != nil {
+			return fmt.Errorf("keep run %s: %w", r.ID, err)
+		}
+		return putCall(t, c)
+	})
+}
+
+func putCall(t *tx, c Call) error {
 	scopes, err := json.Marshal(c.Scopes)
 	if err != nil {
 		return fmt.Errorf("keep call of %s: %w", c.Tool, err)
 	}
-	return s.change(ctx, records, func(t *tx) error {
-		_, err := t.exec(`INSERT INTO calls (id, run, step, tool, access, status, problem, verdict, began, ended, scopes, destinations) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (id) DO UPDATE SET status = excluded.status, problem = excluded.problem, verdict = excluded.verdict, ended = excluded.ended, scopes = excluded.scopes, destinations = excluded.destinations`,
-			c.ID, c.Run, c.Step, c.Tool, c.Access, c.Status, c.Problem, c.Verdict, nano(c.Began), nano(c.Ended), string(scopes), c.Destinations)
-		if err != nil {
-			return fmt.Errorf("keep call of %s: %w", c.Tool, err)
-		}
-		return nil
-	})
+	_, err = t.exec(`INSERT INTO calls (id, run, step, tool, access, status, problem, verdict, began, ended, scopes, destinations) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET status = excluded.status, problem = excluded.problem, verdict = excluded.verdict, ended = excluded.ended, scopes = excluded.scopes, destinations = excluded.destinations`,
+		c.ID, c.Run, c.Step, c.Tool, c.Access, c.Status, c.Problem, c.Verdict, nano(c.Began), nano(c.Ended), string(scopes), c.Destinations)
+	if err != nil {
+		return fmt.Errorf("keep call of %s: %w", c.Tool, err)
+	}
+	return nil
 }
 
 // Calls returns the calls of a run in their order.

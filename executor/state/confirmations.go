@@ -46,11 +46,27 @@ func scanConfirmation(r scanner) (c Confirmation, err error) {
 
 // Ask keeps a question. Its id is that of c or, without one, a new one.
 func (s *Store) Ask(ctx context.Context, c Confirmation, records ...Record) (Confirmation, error) {
+	return s.ask(ctx, c, records, func(*tx) error { return nil })
+}
+
+// AskSingle keeps a question with the single call's run, which waits for the
+// answer, in one transaction.
+func (s *Store) AskSingle(ctx context.Context, r Run, c Confirmation, records ...Record) (Confirmation, error) {
+	return s.ask(ctx, c, records, func(t *tx) error {
+		_, err := t.exec("INSERT INTO runs ("+runColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", r.columns()...)
+		return err
+	})
+}
+
+func (s *Store) ask(ctx context.Context, c Confirmation, records []Record, also func(*tx) error) (Confirmation, error) {
 	if c.ID == "" {
 		c.ID = NewID("cf_")
 	}
 	c.Status, c.Asked = Asked, s.now().UTC()
 	err := s.change(ctx, records, func(t *tx) error {
+		if err := also(t); err != nil {
+			return err
+		}
 		_, err := t.exec("INSERT INTO confirmations ("+confirmationColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, 0)",
 			c.ID, c.Run, c.Call, c.User, c.Tool, c.ArgumentsSHA256, c.Summary, c.Status, nano(c.Asked), nano(c.Expires))
 		return err

@@ -8,26 +8,27 @@ import (
 // KnownDefinition returns the digest by which a tool is known: that of the call
 // if it was never seen, which is then kept.
 func (s *Store) KnownDefinition(ctx context.Context, server, tool, digest string) (string, error) {
-	var known string
-	query := "SELECT digest FROM definitions WHERE server = ? AND tool = ?"
-	if err := s.read.QueryRowContext(ctx, query, server, tool).Scan(&known); err == nil {
-		return known, nil
-	}
-	err := s.write(ctx, func(t *tx) error {
-		if _, err := t.exec("INSERT OR IGNORE INTO definitions (server, tool, digest, at) VALUES (?, ?, ?, ?)", server, tool, digest, nano(s.now())); err != nil {
-			return err
+	return s.definitions.get(definition(server, tool), func() (known string, err error) {
+		err = s.write(ctx, func(t *tx) error {
+			if _, err := t.exec("INSERT OR IGNORE INTO definitions (server, tool, digest, at) VALUES (?, ?, ?, ?)", server, tool, digest, nano(s.now())); err != nil {
+				return err
+			}
+			return t.row("SELECT digest FROM definitions WHERE server = ? AND tool = ?", server, tool).Scan(&known)
+		})
+		if err != nil {
+			return "", fmt.Errorf("keep definition of %s: %w", tool, err)
 		}
-		return t.row(query, server, tool).Scan(&known)
+		return known, nil
 	})
-	if err != nil {
-		return "", fmt.Errorf("keep definition of %s: %w", tool, err)
-	}
-	return known, nil
 }
+
+// definition is the key of a tool in the cache.
+func definition(server, tool string) string { return server + "\x00" + tool }
 
 // ApproveDefinition makes the digest the one by which a tool is known.
 func (s *Store) ApproveDefinition(ctx context.Context, server, tool, digest, by string, records ...Record) error {
 	return s.change(ctx, records, func(t *tx) error {
+		t.after = append(t.after, func() { s.definitions.forget(definition(server, tool)) })
 		if _, err := t.exec("INSERT OR REPLACE INTO definitions (server, tool, digest, approved_by, at) VALUES (?, ?, ?, ?, ?)", server, tool, digest, by, nano(s.now())); err != nil {
 			return fmt.Errorf("approve definition of %s: %w", tool, err)
 		}
@@ -56,4 +57,14 @@ func (s *Store) MarkSeen(ctx context.Context, scope, key string) (first bool, er
 		return false, fmt.Errorf("mark %s: %w", scope, err)
 	}
 	return first, nil
+}
+
+// Unmark forgets a key.
+func (s *Store) Unmark(ctx context.Context, scope, key string) error {
+	return s.write(ctx, func(t *tx) error {
+		if _, err := t.exec("DELETE FROM seen WHERE scope = ? AND key = ?", scope, key); err != nil {
+			return fmt.Errorf("unmark %s: %w", scope, err)
+		}
+		return nil
+	})
 }

@@ -62,6 +62,11 @@ func scanRun(r scanner) (v Run, err error) {
 		stamp{&v.Started}, stamp{&v.Ended}, &v.Output)
 }
 
+// columns are the values of runColumns.
+func (r Run) columns() []any {
+	return []any{r.ID, r.Kind, r.Agent, r.Version, r.Subscription, r.User, r.Mode, r.Initiator, r.Status, r.Reason, r.DryRun, r.Trace, r.Key, nano(r.Started), nano(r.Ended), r.Output}
+}
+
 // BeginRun keeps a run. If it is of a subscription of which atMost runs are open
 // the error is ErrBusy; if one with its key was there before, ErrDuplicate. Of
 // two that begin at once one gets the last place. A run that has ended already,
@@ -77,8 +82,7 @@ func (s *Store) BeginRun(ctx context.Context, r Run, atMost int, records ...Reco
 				return s.whyNot(t, r)
 			}
 		}
-		_, err := t.exec("INSERT INTO runs ("+runColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			r.ID, r.Kind, r.Agent, r.Version, r.Subscription, r.User, r.Mode, r.Initiator, r.Status, r.Reason, r.DryRun, r.Trace, r.Key, nano(r.Started), nano(r.Ended), r.Output)
+		_, err := t.exec("INSERT INTO runs ("+runColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", r.columns()...)
 		if isDuplicate(err) {
 			return fmt.Errorf("begin run of %s: %w", r.Agent, ErrDuplicate)
 		}
@@ -164,15 +168,15 @@ func (s *Store) Interrupted(ctx context.Context, told func(Run) error) ([]Run, e
 	return left, nil
 }
 
-// Forget removes runs that ended before, with their calls, and confirmations,
-// keys and controls that are older, and says how many runs that were.
+// Forget removes runs that ended before, with their calls, and confirmations and
+// controls that are older, and says how many runs that were.
 func (s *Store) Forget(ctx context.Context, before time.Time) (int, error) {
 	gone := int64(0)
 	err := s.write(ctx, func(t *tx) (err error) {
 		if gone, err = t.exec("DELETE FROM runs WHERE ended > 0 AND ended < ?", nano(before)); err != nil {
 			return err
 		}
-		for _, q := range []string{"DELETE FROM confirmations WHERE expires < ?", "DELETE FROM seen WHERE at < ?", "DELETE FROM controls WHERE at < ?"} {
+		for _, q := range []string{"DELETE FROM confirmations WHERE expires < ?", "DELETE FROM controls WHERE at < ?"} {
 			if _, err := t.exec(q, nano(before)); err != nil {
 				return err
 			}

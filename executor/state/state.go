@@ -60,6 +60,11 @@ type Store struct {
 	closing chan struct{}
 	once    sync.Once
 
+	agents        cache[Agent]
+	subscriptions cache[Subscription]
+	definitions   cache[string]
+	changes       atomic.Uint64 // of agents and subscriptions
+
 	braking sync.Mutex // changes of brakes
 	brakes  atomic.Pointer[map[target][]Pause]
 	waiting atomic.Int64 // records in the outbox

@@ -40,7 +40,7 @@ func (s *Store) CreateSubscription(ctx context.Context, sub Subscription, record
 		sub.ID = NewID("sub_")
 	}
 	sub.Created = s.now().UTC()
-	err := s.change(ctx, records, func(t *tx) error {
+	err := s.changeSubscription(ctx, sub.ID, records, func(t *tx) error {
 		_, err := t.exec("INSERT INTO subscriptions (id, agent, subscriber, name, trigger, created, next_run) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			sub.ID, sub.Agent, sub.Subscriber, sub.Name, sub.Trigger, nano(sub.Created), nano(sub.NextRun))
 		if isDuplicate(err) {
@@ -56,7 +56,7 @@ func (s *Store) CreateSubscription(ctx context.Context, sub Subscription, record
 
 // EditSubscription changes Name and Trigger. The next run is planned anew.
 func (s *Store) EditSubscription(ctx context.Context, sub Subscription, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeSubscription(ctx, sub.ID, records, func(t *tx) error {
 		return t.must("subscription "+sub.ID, "UPDATE subscriptions SET name = ?, trigger = ?, edited = ?, next_run = 0 WHERE id = ? AND deleted = 0",
 			sub.Name, sub.Trigger, nano(s.now()), sub.ID)
 	})
@@ -64,21 +64,34 @@ func (s *Store) EditSubscription(ctx context.Context, sub Subscription, records 
 
 // DeleteSubscription ends a subscription; its runs stay in the history.
 func (s *Store) DeleteSubscription(ctx context.Context, id string, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeSubscription(ctx, id, records, func(t *tx) error {
 		return t.must("subscription "+id, "UPDATE subscriptions SET deleted = 1, next_run = 0, edited = ? WHERE id = ? AND deleted = 0", nano(s.now()), id)
 	})
 }
 
 // Plan keeps when a subscription ran last and runs next. A zero last leaves it.
 func (s *Store) Plan(ctx context.Context, id string, last, next time.Time) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.changeSubscription(ctx, id, nil, func(t *tx) error {
 		return t.must("subscription "+id, "UPDATE subscriptions SET last_run = max(last_run, ?), next_run = ? WHERE id = ? AND deleted = 0", nano(last), nano(next), id)
 	})
 }
 
 // Subscription returns one, also if it was deleted.
 func (s *Store) Subscription(ctx context.Context, id string) (Subscription, error) {
-	return one(s.read.QueryRowContext(ctx, "SELECT "+subscriptionColumns+" FROM subscriptions WHERE id = ?", id), scanSubscription, "subscription "+id)
+	return s.subscriptions.get(id, func() (Subscription, error) {
+		return one(s.read.QueryRowContext(ctx, "SELECT "+subscriptionColumns+" FROM subscriptions WHERE id = ?", id), scanSubscription, "subscription "+id)
+	})
+}
+
+// changeSubscription does a change of a subscription.
+func (s *Store) changeSubscription(ctx context.Context, id string, records []Record, do func(*tx) error) error {
+	return s.change(ctx, records, func(t *tx) error {
+		t.after = append(t.after, func() {
+			s.subscriptions.forget(id)
+			s.changes.Add(1)
+		})
+		return do(t)
+	})
 }
 
 // Subscriptions returns those that the filter picks, oldest first.

@@ -24,8 +24,15 @@ type job struct {
 
 // tx is the transaction of one change.
 type tx struct {
-	conn  *sql.Conn
+	*writer
 	after []func() // run once it is on disk
+}
+
+// writer is the one connection that writes, with its statements. The goroutine
+// of commits owns it.
+type writer struct {
+	conn     *sql.Conn
+	prepared map[string]*sql.Stmt // by their text; the texts are those of this package
 }
 
 // write does a change in a transaction of its own and returns when it is on
@@ -62,6 +69,7 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 func (s *Store) commits(conn *sql.Conn) {
 	defer close(s.done)
 	defer conn.Close()
+	w := &writer{conn: conn, prepared: map[string]*sql.Stmt{}}
 	for {
 		var group []*job
 		select {
@@ -83,42 +91,45 @@ func (s *Store) commits(conn *sql.Conn) {
 				more = false
 			}
 		}
-		s.commit(conn, group)
+		s.commit(w, group)
 	}
 }
 
 // commit does the changes of a group. Statements run without the callers'
 // contexts: a transaction that others share is not given up half way.
-func (s *Store) commit(conn *sql.Conn, group []*job) {
-	exec := func(q string) error {
-		_, err := conn.ExecContext(context.Background(), q)
-		return explain(err)
-	}
-	err := exec("BEGIN IMMEDIATE")
+func (s *Store) commit(w *writer, group []*job) {
+	alone := len(group) == 1
+	_, err := w.exec("BEGIN IMMEDIATE")
 	for _, j := range group {
-		if err == nil {
-			err = exec("SAVEPOINT change")
+		if err == nil && !alone {
+			_, err = w.exec("SAVEPOINT change")
 		}
 		if err != nil {
 			continue
 		}
 		if j.err = j.ctx.Err(); j.err == nil {
-			j.tx.conn = conn
+			j.tx.writer = w
 			j.err = j.run()
 		}
+		if alone {
+			continue
+		}
 		if j.err != nil {
-			err = exec("ROLLBACK TO change")
+			_, err = w.exec("ROLLBACK TO change")
 		}
 		if err == nil {
-			err = exec("RELEASE change")
+			_, err = w.exec("RELEASE change")
 		}
 	}
-	if err == nil {
-		err = exec("COMMIT")
+	switch {
+	case err == nil && alone && group[0].err != nil:
+		_, err = w.exec("ROLLBACK")
+	case err == nil:
+		_, err = w.exec("COMMIT")
 	}
 	if err != nil {
 		s.log.Error("changes of the state are not kept", "error", err, "changes", len(group))
-		_, _ = conn.ExecContext(context.Background(), "ROLLBACK") // there may be nothing to roll back any more
+		_, _ = w.exec("ROLLBACK") // there may be nothing to roll back any more
 	}
 	for _, j := range group {
 		switch {
@@ -142,17 +153,38 @@ func (j *job) run() (err error) {
 	return j.do(&j.tx)
 }
 
+// statement returns the prepared statement.
+func (w *writer) statement(query string) (*sql.Stmt, error) {
+	if st, ok := w.prepared[query]; ok {
+		return st, nil
+	}
+	st, err := w.conn.PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, explain(err)
+	}
+	w.prepared[query] = st
+	return st, nil
+}
+
 // exec runs a statement and returns how many rows it changed.
-func (t *tx) exec(query string, args ...any) (int64, error) {
-	r, err := t.conn.ExecContext(context.Background(), query, args...)
+func (w *writer) exec(query string, args ...any) (int64, error) {
+	st, err := w.statement(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := st.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, explain(err)
 	}
 	return r.RowsAffected()
 }
 
-func (t *tx) row(query string, args ...any) *sql.Row {
-	return t.conn.QueryRowContext(context.Background(), query, args...)
+func (w *writer) row(query string, args ...any) scanner {
+	st, err := w.statement(query)
+	if err != nil {
+		return failed{err}
+	}
+	return st.QueryRowContext(context.Background(), args...)
 }
 
 // must is exec of a statement that has to change a row; what names it.
