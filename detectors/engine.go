@@ -70,6 +70,7 @@ type Engine struct {
 
 	ruling       *ruling
 	rules        atomic.Pointer[[]Rule]
+	digests      atomic.Pointer[map[string]string]
 	exceptions   atomic.Pointer[[]Exception]
 	suppressions *suppressions
 	reload       chan *reload

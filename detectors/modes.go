@@ -28,6 +28,7 @@ type Rule struct {
 // id, title, severity, place and, if the rule itself says so, its mode.
 type Ruled interface {
 	Rules() []Rule
+	Digest() string // of the content of the rules
 }
 
 // Exception is one thing that people do not want to be told of: what a rule
@@ -97,10 +98,12 @@ func (r *ruling) known(detectors []slot, name string) bool {
 // rule takes in what the operator decided about the detectors of a lane.
 func (e *Engine) rule(detectors []slot) error {
 	r := &ruling{Ruling: e.o.Ruling, names: map[string]string{}}
+	digests := map[string]string{}
 	for _, s := range detectors {
 		list := []Rule{{Name: s.kind}}
 		if x, ok := s.d.(Ruled); ok {
 			list = x.Rules()
+			digests[s.name] = x.Digest()
 		}
 		for _, x := range list {
 			x.Detector = s.name
@@ -111,8 +114,13 @@ func (e *Engine) rule(detectors []slot) error {
 		}
 	}
 	r.Modes = map[string]schemas.Mode{}
-	for name, m := range e.o.Ruling.Modes {
-		r.Modes[cmp.Or(r.names[name], name)] = m
+	for _, name := range slices.Sorted(maps.Keys(e.o.Ruling.Modes)) {
+		r.Modes[cmp.Or(r.names[name], name)] = e.o.Ruling.Modes[name]
+		for _, s := range detectors { // a part of what a detector tells, such as denial.auth
+			if strings.HasPrefix(name, s.kind+".") && !slices.ContainsFunc(r.rules, func(x Rule) bool { return x.Name == name }) {
+				r.rules = append(r.rules, Rule{Name: name, Detector: s.name})
+			}
+		}
 	}
 	r.Exceptions = slices.Clone(r.Exceptions)
 	for i := range r.Exceptions {
@@ -126,6 +134,7 @@ func (e *Engine) rule(detectors []slot) error {
 	e.ruling = r
 	rules := slices.Clone(r.rules)
 	e.rules.Store(&rules)
+	e.digests.Store(&digests)
 	e.exceptions.Store(&r.Exceptions)
 	return r.faults(detectors)
 }
@@ -180,6 +189,15 @@ func (e *Engine) judge(s *slot, tenant string, a *schemas.Alert) {
 func (e *Engine) Rules() []Rule {
 	if l := e.rules.Load(); l != nil {
 		return slices.Clone(*l)
+	}
+	return nil
+}
+
+// Digests stand for the content of the rules of each detector that reads them
+// from files, by its name. Safe beside Consume.
+func (e *Engine) Digests() map[string]string {
+	if m := e.digests.Load(); m != nil {
+		return maps.Clone(*m)
 	}
 	return nil
 }

@@ -47,16 +47,15 @@ func (e *Engine) reloadIfAsked() {
 // exchange opens the new detectors, gives them the memory of the old ones and
 // puts them in their place; on an error it puts everything back.
 func (e *Engine) exchange(ask *reload) error {
-	was, lanes, ruled := e.o, e.lanes, e.ruling
+	was, lanes := e.o, e.lanes
 	e.o.Detectors, e.o.Ruling = ask.detectors, ask.ruling
 	fresh, err := e.openLanes(true)
 	if err == nil {
 		err = e.rule(fresh[0].detectors)
 	}
 	if err != nil {
-		e.o, e.lanes = was, lanes
-		_ = e.rule(lanes[0].detectors) // was told when it was read
-		e.ruling = ruled
+		e.o = was
+		_ = e.rule(lanes[0].detectors) // what is wrong in it was told when it was read
 		return err
 	}
 	var memory Encoder

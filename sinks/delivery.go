@@ -46,7 +46,7 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 			d.reject(b.Offset, uint32(i), "filter_error", err.Error())
 			continue
 		}
-		if !pass {
+		if !pass || !f.o.Common.Shadow && quiet(ev) {
 			filtered++
 			continue
 		}
@@ -63,6 +63,16 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 	f.count.add(outcomeSeen, seen)
 	f.count.add(outcomeFiltered, filtered)
 	return nil
+}
+
+// quiet reports whether the event is an alert that nobody is to be told of.
+func quiet(ev *schemas.Event) bool {
+	if ev.Class != schemas.ClassAlert {
+		return false
+	}
+	mode, _ := ev.Lookup("mode")
+	_, suppressed := ev.Lookup("suppressed")
+	return suppressed || mode.Str == string(schemas.ModeShadow)
 }
 
 // flush writes all gathered events and waits for the confirmations.

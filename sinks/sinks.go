@@ -194,6 +194,9 @@ type Common struct {
 	// Redact lists what is replaced by its SHA-256 even so: names of event
 	// fields (actor_email) and dotted paths in the record (request.params).
 	Redact []string `yaml:"redact"`
+	// Shadow forwards alerts of rules in mode shadow, too, and those that are
+	// suppressed; record["mode"] tells them in a filter. Default: false.
+	Shadow bool `yaml:"shadow"`
 	// From says where a new sink starts: now, or start for all that is kept.
 	From string `yaml:"from"`
 	// InFlight is how many groups of batches are delivered at once.

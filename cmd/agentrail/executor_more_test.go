@@ -210,7 +210,9 @@ func TestSpecsAreReadAgain(t *testing.T) {
 		})
 	})
 	h.recorded("the new agent", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/createworkflow") && e.Agent == "reader" })
-	h.recorded("the change", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/editworkflow") && e.Agent == "weekly-digest" })
+	h.recorded("the change", func(e api.Event) bool {
+		return strings.HasSuffix(e.Endpoint, "/editworkflow") && e.Agent == "weekly-digest"
+	})
 }
 
 // TestRulesAreReadAgain: the admin changes the allow-list, and it holds from the

@@ -146,10 +146,8 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 	switch {
 	case a.Tenant != r.o.Tenant:
 		return "other_tenant"
-	case a.Backfill:
-		return "backfill"
-	case a.Stale:
-		return "stale"
+	case a.Inert() != "":
+		return a.Inert()
 	case a.Transition == schemas.TransitionResolve:
 		return "resolved"
 	case r.ours(ctx, a):

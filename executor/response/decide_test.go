@@ -49,6 +49,10 @@ func TestAlertsAndPolicies(t *testing.T) {
 	// what no policy acts on
 	f("backfill", enforce, func(a *schemas.Alert) { a.Backfill = true })
 	f("stale", enforce, func(a *schemas.Alert) { a.Stale = true })
+	f("a rule in shadow mode", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeShadow })
+	f("a rule in mode warn", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeWarn })
+	f("suppressed", enforce, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "r"} })
+	f("a rule in mode enforce", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeEnforce }, "confirmed sub_dana")
 	f("resolved", enforce, func(a *schemas.Alert) { a.Transition = schemas.TransitionResolve })
 	f("another tenant", enforce, func(a *schemas.Alert) { a.Tenant = "other" })
 	f("our own act", enforce, func(a *schemas.Alert) { a.Actor = "agentrail-response" })

@@ -52,6 +52,9 @@ func verbs() map[string]verb {
 		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
 
+		schemas.RuleSuppress:   {roles: changers, ttl: maxSilence, check: (*api).checkRule},
+		schemas.RuleUnsuppress: {roles: changers, check: (*api).checkRule},
+
 		schemas.AlertAck:       {roles: changers, alert: true},
 		schemas.AlertAssign:    {roles: changers, alert: true, args: []string{"assignee"}},
 		schemas.AlertClose:     {roles: changers, alert: true},
