@@ -215,6 +215,17 @@ func (e *Engine) Consume(ctx context.Context, batches []*schemas.Batch) error {
 	return nil
 }
 
+// Open returns the alerts that are open as they stand, with all that was counted
+// and not worth telling. It must not be called beside Consume.
+func (e *Engine) Open() (out []schemas.Alert) {
+	for _, c := range e.clocks.list {
+		for _, ep := range c.open {
+			out = append(out, ep.alert)
+		}
+	}
+	return out
+}
+
 // take observes one batch and moves time on.
 func (e *Engine) take(b *schemas.Batch) {
 	e.clocks.now = max(e.clocks.now, b.Received)
