@@ -100,7 +100,7 @@ func (s *side) fold(since time.Time) []*fired {
 		}
 		f := by[key]
 		if f == nil {
-			if a.LastSeen.Before(since) {
+			if a.FirstSeen.Before(since) {
 				continue
 			}
 			f = &fired{
