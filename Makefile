@@ -18,11 +18,11 @@ build: ## build bin/agentrail
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
 
-up: ## start everything on loopback and play the sample day
+up: ## start everything on loopback and play the sample day; TEMPO=1 brings a Grafana Tempo
 	@./deploy/fetch-engine.sh </dev/null >/dev/null 2>&1 &
 	@./deploy/fetch-mcp.sh </dev/null >/dev/null 2>&1 &
 	@$(MAKE) --no-print-directory build
-	$(BIN) up --data $(DATA) $(UPFLAGS)
+	$(if $(TEMPO),./deploy/tempo.sh $(DATA)/tempo) $(BIN) up --data $(DATA) $(UPFLAGS)
 
 firstminute: ## measure `make up` from a fresh clone with empty caches
 	./deploy/firstminute.sh

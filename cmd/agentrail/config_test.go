@@ -81,3 +81,27 @@ func TestShippedConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestGatewayInThreeLines: the README puts the gateway in front of an MCP server
+// with these lines, and they are enough.
+func TestGatewayInThreeLines(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile(filepath.Join("testdata", "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, three, _ := strings.Cut(string(lines), "\n")
+	if strings.Count(three, "\n") != 3 || !strings.Contains(string(readme), "```yaml\n"+three+"```") {
+		t.Errorf("the README does not hold\n%s", three)
+	}
+	c, err := loadConfig(filepath.Join("testdata", "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkParts(t.Context()); err != nil || c.Executor.Listen != "127.0.0.1:7690" || c.Executor.Actions.Servers[0].Name != "notes" {
+		t.Errorf("%+v, %v", c.Executor, err)
+	}
+}

@@ -53,7 +53,7 @@ func newRunsShow(c *console) *cobra.Command {
 func (cl *client) run(ctx context.Context, id string) (*runView, error) {
 	v := &runView{ID: id, Calls: []api.Event{}, Missing: []string{}}
 	var runs api.RunList
-	if err := cl.get(ctx, "runs", url.Values{"run": {id}, "limit": {"1"}}, &runs); err != nil {
+	if err := cl.get(ctx, "runs", url.Values{"run": {id}, "limit": {"1"}}, &runs); err != nil && !absent(err) {
 		return nil, err
 	}
 	var events api.EventList
@@ -73,7 +73,7 @@ func (cl *client) run(ctx context.Context, id string) (*runView, error) {
 	if trace != "" {
 		v.Trace = new(api.Trace)
 		err := cl.get(ctx, "traces/"+url.PathEscape(trace), nil, v.Trace)
-		if a, ok := errors.AsType[*answered](err); ok && a.status == http.StatusNotFound {
+		if absent(err) {
 			v.Trace, err = nil, nil
 		}
 		if err != nil {
@@ -87,11 +87,18 @@ func (cl *client) run(ctx context.Context, id string) (*runView, error) {
 	return v, nil
 }
 
+// absent reports whether the server has no such thing, or no store that could
+// have it: then the other views are shown all the same.
+func absent(err error) bool {
+	a, ok := errors.AsType[*answered](err)
+	return ok && (a.status == http.StatusNotFound || a.status == http.StatusNotImplemented)
+}
+
 // miss names the views that the run lacks.
 func (v *runView) miss(trace string, more bool) {
 	say := func(format string, args ...any) { v.Missing = append(v.Missing, fmt.Sprintf(format, args...)) }
 	if v.Run == nil {
-		say("no run event: the run goes on, or its WorkflowRun record has not come in")
+		say("no run event: the run goes on, its WorkflowRun record has not come in, or the server has no store")
 	}
 	if len(v.Calls) == 0 {
 		say("no audit calls: the run called nothing, or the audit log does not name it")

@@ -53,6 +53,11 @@ func TestAlertsAndPolicies(t *testing.T) {
 	f("a rule in mode warn", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeWarn })
 	f("suppressed", enforce, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "r"} })
 	f("a rule in mode enforce", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeEnforce }, "confirmed sub_dana")
+	at := func(age time.Duration) alertFunc {
+		return func(a *schemas.Alert) { a.LastSeen = newClock().now().Add(-age) }
+	}
+	f("become stale on its way", enforce, at(16*time.Minute))
+	f("not stale yet", enforce, at(14*time.Minute), "confirmed sub_dana")
 	f("resolved", enforce, func(a *schemas.Alert) { a.Transition = schemas.TransitionResolve })
 	f("another tenant", enforce, func(a *schemas.Alert) { a.Tenant = "other" })
 	f("our own act", enforce, func(a *schemas.Alert) { a.Actor = "agentrail-response" })
