@@ -149,17 +149,17 @@ func quietWords(a *schemas.Alert) string {
 
 // alertMarks are what else there is to say about where an alert stands.
 func alertMarks(a *schemas.Alert) string {
-	text := ""
-	for _, m := range []struct {
-		is   bool
-		word string
-	}{
-		{a.Backfill, "backfill"}, {a.Stale, "stale"}, {a.Late, "late"}, {a.Mode == schemas.ModeShadow, "shadow"}, {a.Mode == schemas.ModeWarn, "warn"},
-		{a.Suppressed != nil, "suppressed"},
-	} {
-		if m.is {
-			text += ", " + m.word
+	var b strings.Builder
+	mark := func(is bool, word string) {
+		if is {
+			b.WriteString(", " + word)
 		}
 	}
-	return text
+	mark(a.Backfill, "backfill")
+	mark(a.Stale, "stale")
+	mark(a.Late, "late")
+	mark(a.Mode == schemas.ModeShadow, "shadow")
+	mark(a.Mode == schemas.ModeWarn, "warn")
+	mark(a.Suppressed != nil, "suppressed")
+	return b.String()
 }

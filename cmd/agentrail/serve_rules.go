@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
@@ -59,16 +60,17 @@ func ruleNotes(engine *detectors.Engine) func() []string {
 func rulesLoaded(engine *detectors.Engine, tenant string) schemas.Health {
 	rules, exceptions := engine.Rules(), engine.Exceptions()
 	doc := must(json.Marshal([]any{rules, engine.Digests(), exceptions}))
-	text := fmt.Sprintf("ruleset sha256:%x: %d rules", sha256.Sum256(doc), len(rules))
+	var text strings.Builder
+	fmt.Fprintf(&text, "ruleset sha256:%x: %d rules", sha256.Sum256(doc), len(rules))
 	for _, r := range rules {
 		if r.From != "default" {
-			text += fmt.Sprintf("; %s in mode %s by %s", r.Name, r.Mode, r.From)
+			fmt.Fprintf(&text, "; %s in mode %s by %s", r.Name, r.Mode, r.From)
 		}
 	}
 	for _, x := range exceptions {
-		text += fmt.Sprintf("; exception of %s for %s: %s", x.Rule, firstOf(x.Entity, "every entity"), x.Reason)
+		fmt.Fprintf(&text, "; exception of %s for %s: %s", x.Rule, firstOf(x.Entity, "every entity"), x.Reason)
 	}
-	return schemas.Health{Kind: "rules.loaded", Tenant: tenant, Consumer: detectorsCursor, Reason: text, At: time.Now().UTC()}
+	return schemas.Health{Kind: "rules.loaded", Tenant: tenant, Consumer: detectorsCursor, Reason: text.String(), At: time.Now().UTC()}
 }
 
 // reloadRules reads the config again and puts its detectors, modes and

@@ -94,7 +94,10 @@ func View(dir string, files ...string) (*Set, error) {
 		}
 		s.byName[m.name], s.byDigest[m.digest] = m, m
 	}
-	return s, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Mapping returns the mapping of that name.

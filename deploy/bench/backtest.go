@@ -36,8 +36,7 @@ func (b *bench) backtest(ctx context.Context) error {
 		began := time.Now()
 		out, err := cmd.Output()
 		if err != nil {
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 				return fmt.Errorf("%w: %s", err, exit.Stderr)
 			}
 			return err

@@ -64,7 +64,10 @@ func TestForesee(t *testing.T) {
 	f("what stands is not begun again, what has ended is, when it has cooled", ", mode: enforce}", []schemas.Alert{at(0, nil), at(30, nil), at(65, nil), at(71, nil)}, "requested s1 0+60", "requested s1 71+60")
 	f("protected", ", mode: enforce}\nprotected: [{kind: agent, id: a1, why: x}]", one, "held s1 0+60")
 	f("capped", ", mode: enforce, cap: 1, many: all}", []schemas.Alert{many}, "requested s1 0+60", "held s2 0+60")
-	f("no target", ", mode: enforce}", []schemas.Alert{at(0, func(a *schemas.Alert) { a.Agent, a.OnBehalfOf, a.Entity = "", "", schemas.Entity{Kind: "tool", ID: "x"} })}, "held  0+60")
+	nobody := at(0, func(a *schemas.Alert) {
+		a.Agent, a.OnBehalfOf, a.Entity = "", "", schemas.Entity{Kind: "tool", ID: "x"}
+	})
+	f("no target", ", mode: enforce}", []schemas.Alert{nobody}, "held  0+60")
 
 	f("history and old records count", ", mode: enforce}", []schemas.Alert{at(0, func(a *schemas.Alert) { a.Backfill, a.Stale = true, true })}, "requested s1 0+60")
 	for name, change := range map[string]func(*schemas.Alert){
