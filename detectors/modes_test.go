@@ -19,7 +19,7 @@ import (
 )
 
 // control is what a person asks for, as the API appends it.
-func (s *story) control(at time.Time, tenant string, c schemas.Control) {
+func (s *story) askControl(at time.Time, tenant string, c schemas.Control) {
 	s.t.Helper()
 	c.ID, c.Tenant, c.Author, c.At = fmt.Sprint("c", len(s.j.batches)), tenant, "mia", at
 	b, err := own(tenant, schemas.ClassControl, "control", at.UnixNano(), c)
@@ -91,7 +91,7 @@ func TestRulingIsChecked(t *testing.T) {
 func TestSuppression(t *testing.T) {
 	s := tell(t, detectors.Options{})
 	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
-	s.control(at(0), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: 20 * time.Minute, Reason: "migration", Args: map[string]string{"entity": "subscription:s1"}})
+	s.askControl(at(0), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: 20 * time.Minute, Reason: "migration", Args: map[string]string{"entity": "subscription:s1"}})
 	s.edit(at(1), "s1")
 	s.edit(at(2), "s2") // another entity
 	s.edit(at(3), "s1")
@@ -116,14 +116,14 @@ func TestSuppression(t *testing.T) {
 func TestSuppressionIsOfItsTenantAndEnds(t *testing.T) {
 	s := tell(t, detectors.Options{})
 	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
-	s.control(at(0), "rival", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "theirs"})
-	s.control(at(0), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", Reason: "without an end"})
+	s.askControl(at(0), "rival", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "theirs"})
+	s.askControl(at(0), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", Reason: "without an end"})
 	s.edit(at(1), "s1")
-	s.control(at(2), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "all"})
+	s.askControl(at(2), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "all"})
 	s.edit(at(3), "s2")
-	s.control(at(4), "acme", schemas.Control{Verb: schemas.RuleUnsuppress, Target: "subscription", Args: map[string]string{"entity": "subscription:s2"}, Reason: "is another one"})
+	s.askControl(at(4), "acme", schemas.Control{Verb: schemas.RuleUnsuppress, Target: "subscription", Args: map[string]string{"entity": "subscription:s2"}, Reason: "is another one"})
 	s.edit(at(5), "s3")
-	s.control(at(6), "acme", schemas.Control{Verb: schemas.RuleUnsuppress, Target: "subscription", Reason: "done"})
+	s.askControl(at(6), "acme", schemas.Control{Verb: schemas.RuleUnsuppress, Target: "subscription", Reason: "done"})
 	s.edit(at(7), "s4")
 	want := []string{"open s1 enforce", "open s2 enforce suppressed", "open s3 enforce suppressed", "open s4 enforce"}
 	if diff := cmp.Diff(want, said(s.play())); diff != "" {
@@ -139,7 +139,7 @@ func TestSuppressionIsOfItsTenantAndEnds(t *testing.T) {
 func TestSuppressionsSurvive(t *testing.T) {
 	tell2 := func(restart bool) []string {
 		s := tell(t, detectors.Options{})
-		s.control(noon, "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "r"})
+		s.askControl(noon, "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "subscription", TTL: time.Hour, Reason: "r"})
 		s.edit(noon.Add(time.Minute), "s1")
 		s.play()
 		if restart {
@@ -171,14 +171,14 @@ func TestSuppressionsSurvive(t *testing.T) {
 func TestSuppressionsAreBounded(t *testing.T) {
 	s := tell(t, detectors.Options{})
 	for i := range 1200 {
-		s.control(noon.Add(time.Duration(i)*time.Second), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "burst", TTL: time.Hour, Reason: "r", Args: map[string]string{"entity": fmt.Sprint("agent:", i)}})
+		s.askControl(noon.Add(time.Duration(i)*time.Second), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "burst", TTL: time.Hour, Reason: "r", Args: map[string]string{"entity": fmt.Sprint("agent:", i)}})
 	}
 	s.play()
 	if n := len(s.j.engine.Suppressions("acme")); n != 1000 {
 		t.Errorf("%d hold, want 1000", n)
 	}
 	for i := range 300 {
-		s.control(noon.Add(2*time.Hour+time.Duration(i)*time.Second), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "burst", TTL: time.Second, Reason: "r", Args: map[string]string{"entity": fmt.Sprint("agent:x", i)}})
+		s.askControl(noon.Add(2*time.Hour+time.Duration(i)*time.Second), "acme", schemas.Control{Verb: schemas.RuleSuppress, Target: "burst", TTL: time.Second, Reason: "r", Args: map[string]string{"entity": fmt.Sprint("agent:x", i)}})
 	}
 	s.play()
 	if n := len(s.j.engine.Suppressions("acme")); n > 102 {

@@ -162,6 +162,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	if err := own.document(ctx, c.Auth.Tenant, schemas.ClassHealth, "health", rulesLoaded(engine, c.Auth.Tenant)); err != nil {
 		return err
 	}
+	own.configLoaded(ctx, c, log)
 	forwarders := map[string]*sinks.Forwarder{}
 	sinkMetrics := sinks.NewMetrics(reg)
 	for _, sc := range c.Sinks {
@@ -339,6 +340,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 				log.Error("tokens not read again; the old ones stay", "err", err)
 			} else {
 				log.Info("tokens read again")
+				own.configLoaded(ctx, c, log)
 			}
 			reloadRules(ctx, engine, c, own, log)
 		case err := <-served:
