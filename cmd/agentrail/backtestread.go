@@ -46,8 +46,7 @@ type parcelled struct {
 const ahead = 32
 
 // run reads everything and calls take for each batch, in order, in one
-// goroutine. Batches of other classes than activity and controls come without
-// events: they only say how time goes on.
+// goroutine. Only activity is bounded by time and counted.
 func (r *replay) run(ctx context.Context, take func(*schemas.Batch) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -95,7 +94,9 @@ func (r *replay) run(ctx context.Context, take func(*schemas.Batch) error) error
 			}
 			p.b.Events = nil
 		}
-		r.events.Add(int64(len(p.b.Events)))
+		if p.b.Class == schemas.ClassActivity {
+			r.events.Add(int64(len(p.b.Events)))
+		}
 		if err := take(p.b); err != nil {
 			return err
 		}
@@ -105,13 +106,13 @@ func (r *replay) run(ctx context.Context, take func(*schemas.Batch) error) error
 
 // decode fills in the events of a batch that lie in the time asked for.
 func (r *replay) decode(b *schemas.Batch) error {
-	if b.Gap != nil || b.Tick() || b.Class != schemas.ClassActivity && b.Class != schemas.ClassControl {
+	if b.Gap != nil || b.Tick() {
 		return nil
 	}
 	if err := r.mappings.Decode(b); err != nil {
 		return err
 	}
-	if b.Class == schemas.ClassControl || r.from.IsZero() && r.to.IsZero() {
+	if b.Class != schemas.ClassActivity || r.from.IsZero() && r.to.IsZero() {
 		return nil
 	}
 	kept := b.Events[:0]
