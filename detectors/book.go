@@ -168,6 +168,8 @@ func (b *book) again(ep *episode, d decision, a schemas.Alert) {
 	if a.Transition == schemas.TransitionOpen && was.Seq < mostRetold {
 		worse = worse || a.Actor != was.Actor || a.Title != was.Title
 	}
+	// Somebody is told now who was not, or the other way round.
+	worse = worse || a.Mode != was.Mode || (a.Suppressed == nil) != (was.Suppressed == nil)
 	if !rose && !forced {
 		a.Severity = was.Severity
 	}

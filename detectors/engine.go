@@ -36,6 +36,8 @@ type Options struct {
 	// gave ourselves: it names the id of one that was really issued. Such a
 	// record raises nothing. Default: by the records of the responses themselves.
 	OwnResponse func(ev *schemas.Event) bool
+	// Ruling is what may follow from alerts of which rule.
+	Ruling Ruling
 	// MaxKeys bounds every table of keys; default 100,000.
 	MaxKeys int
 	// Quiet is how long an alert stays open after its last evidence, by the
@@ -66,6 +68,13 @@ type Engine struct {
 	responses *responses
 	book      *book
 	lanes     [2]lane // live, history
+
+	ruling       *ruling
+	rules        atomic.Pointer[[]Rule]
+	digests      atomic.Pointer[map[string]string]
+	exceptions   atomic.Pointer[[]Exception]
+	suppressions *suppressions
+	reload       chan *reload
 
 	snapshotSize int  // of the last snapshot, with room to grow
 	warmed       byte // keeps the loads ahead of use alive
@@ -103,7 +112,7 @@ func NewEngine(o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{o: o, log: o.Log, m: newMetrics(o.Reg)}
+	e := &Engine{o: o, log: o.Log, m: newMetrics(o.Reg), suppressions: newSuppressions(), reload: make(chan *reload)}
 	if err := e.reset(); err != nil {
 		return nil, err
 	}
@@ -119,27 +128,41 @@ func (e *Engine) reset() error {
 	e.responses = newResponses(e.o.MaxKeys, e.m)
 	e.book = newBook(e.o.MaxKeys, e.inventory, e.clocks, e.m)
 	e.outbox, e.learningAt = nil, 0
+	e.suppressions.reset()
 	e.m.Learning.Reset()
 	e.m.Keys.Reset()
+	lanes, err := e.openLanes(e.o.Strict)
+	if err != nil {
+		return err
+	}
+	e.lanes = lanes
+	if err := e.rule(e.lanes[0].detectors); err != nil {
+		if e.o.Strict {
+			return err
+		}
+		e.log.Error("part of what the config says about rules is not in force", "error", err)
+	}
+	e.link()
+	return nil
+}
+
+// openLanes opens all detectors, for live batches and for history.
+func (e *Engine) openLanes(strict bool) (lanes [2]lane, err error) {
 	var faults []error
 	for i, name := range []string{"live", "history"} {
-		e.lanes[i] = lane{name: name}
+		lanes[i] = lane{name: name}
 		for _, c := range e.o.Detectors {
-			s, err := e.open(c)
+			s, err := e.open(c, strict)
 			if err != nil {
 				if i == 0 {
 					faults = append(faults, err)
 				}
 				continue
 			}
-			e.lanes[i].detectors = append(e.lanes[i].detectors, s)
+			lanes[i].detectors = append(lanes[i].detectors, s)
 		}
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
-	}
-	e.link()
-	return nil
+	return lanes, errors.Join(faults...)
 }
 
 // link lets the live detectors learn from history's.
@@ -151,10 +174,10 @@ func (e *Engine) link() {
 	}
 }
 
-func (e *Engine) open(c plug.Config) (slot, error) {
+func (e *Engine) open(c plug.Config, strict bool) (slot, error) {
 	d, err := Open(c, Deps{
 		Names: e.inventory, Origins: e.origins, Words: e.inventory.words, Access: accessOf(e.o.Tools), Zone: e.o.Zone,
-		MaxKeys: e.o.MaxKeys, Strict: e.o.Strict, Log: e.log.With("detector", c.Name), Metrics: e.m,
+		MaxKeys: e.o.MaxKeys, Strict: strict, Log: e.log.With("detector", c.Name), Metrics: e.m,
 	})
 	if err != nil {
 		return slot{}, err
@@ -163,10 +186,11 @@ func (e *Engine) open(c plug.Config) (slot, error) {
 	if p, ok := d.(Patient); ok && p.Quiet() > 0 {
 		s.quiet = p.Quiet()
 	}
-	quiet := s.quiet
+	from := s
 	s.raise = func(a schemas.Alert) {
 		now := e.current
-		now.quiet = quiet
+		now.quiet = from.quiet
+		e.judge(&from, now.clock.tenant, &a)
 		e.book.raise(now, a)
 	}
 	return s, nil
@@ -182,6 +206,7 @@ func (e *Engine) Consume(ctx context.Context, batches []*schemas.Batch) error {
 		if b.Gap != nil || b.Offset < e.next[b.Shard] {
 			continue
 		}
+		e.reloadIfAsked()
 		e.take(b)
 		e.next[b.Shard] = b.Offset + 1
 		e.lookAtLearning()
@@ -192,9 +217,21 @@ func (e *Engine) Consume(ctx context.Context, batches []*schemas.Batch) error {
 	return nil
 }
 
+// Open returns the alerts that are open as they stand, with all that was counted
+// and not worth telling. It must not be called beside Consume.
+func (e *Engine) Open() (out []schemas.Alert) {
+	for _, c := range e.clocks.list {
+		for _, ep := range c.open {
+			out = append(out, ep.alert)
+		}
+	}
+	return out
+}
+
 // take observes one batch and moves time on.
 func (e *Engine) take(b *schemas.Batch) {
 	e.clocks.now = max(e.clocks.now, b.Received)
+	e.obey(b)
 	if !b.Tick() && b.Class == schemas.ClassActivity && len(b.Events) > 0 {
 		l := &e.lanes[0]
 		if !b.Live() {
@@ -312,6 +349,7 @@ func (e *Engine) tellTime(s *slot, backfill bool, at time.Time) {
 	}()
 	s.d.Advance(at, func(a schemas.Alert) {
 		if c := e.clocks.first(a.Tenant, backfill); c != nil {
+			e.judge(s, a.Tenant, &a)
 			e.book.raise(decision{clock: c, quiet: s.quiet}, a)
 		}
 	})

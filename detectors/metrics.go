@@ -18,7 +18,9 @@ type Metrics struct {
 	Retries    prometheus.Counter
 	Panics     *prometheus.CounterVec // detector
 	FreshStart prometheus.Counter
-	Refused    *prometheus.GaugeVec // detector
+	Refused    *prometheus.GaugeVec   // detector
+	Suppressed *prometheus.CounterVec // rule
+	Reloads    *prometheus.CounterVec // outcome
 }
 
 func newMetrics(reg prometheus.Registerer) *Metrics {
@@ -41,6 +43,8 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 		Retries:    counter("append_retries_total", "Appends of alerts that had to be tried again.").WithLabelValues(),
 		Panics:     counter("panics_total", "Events that a detector could not take; each is logged.", "detector"),
 		Refused:    gauge("refused_rules", "Rules that could not be loaded; each is logged with file, line and reason.", "detector"),
+		Suppressed: counter("suppressed_total", "Matches that nobody was told of: suppressed, or an exception.", "rule"),
+		Reloads:    counter("reloads_total", "Detectors read again, by outcome: ok or refused.", "outcome"),
 		FreshStart: counter("fresh_starts_total", "States that could not be restored and were started afresh.").WithLabelValues(),
 	}
 }

@@ -42,6 +42,7 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 		saveLane(enc, &e.lanes[i])
 	}
 	e.responses.save(enc)
+	e.suppressions.save(enc)
 	e.snapshotSize = len(enc.buf) + len(enc.buf)/8
 	head := make([]byte, 0, snapshotHeader)
 	head = append(head, snapshotMagic...)
@@ -128,6 +129,9 @@ func (e *Engine) load(d *Decoder) error {
 	if d.err == nil && len(d.buf) > 0 { // absent before responses were known
 		e.responses.load(d)
 	}
+	if d.err == nil && len(d.buf) > 0 { // absent before there were suppressions
+		e.suppressions.load(d)
+	}
 	if d.err == nil && len(d.buf) > 0 {
 		return errState
 	}
@@ -152,7 +156,7 @@ func (e *Engine) loadLane(d *Decoder, l *lane) {
 		if err := s.Load(one); err != nil || one.err != nil || len(one.buf) > 0 {
 			e.m.FreshStart.Inc()
 			e.log.Error("state of a detector could not be restored: it starts fresh and learns anew", "detector", name, "lane", l.name, "error", cmp.Or(err, one.err, errState))
-			if fresh, err := e.open(e.o.Detectors[i]); err == nil {
+			if fresh, err := e.open(e.o.Detectors[i], e.o.Strict); err == nil {
 				l.detectors[i] = fresh
 			}
 		}

@@ -72,6 +72,7 @@ func (e *Engine) pass() {
 		if t, ok := s.d.(Timer); ok {
 			e.guard(s, func() {
 				t.Pass(now, func(a schemas.Alert) {
+					e.judge(s, a.Tenant, &a)
 					e.book.raise(decision{clock: e.clocks.own(a.Tenant), quiet: s.quiet, timed: true}, a)
 				})
 			}, "now", now)

@@ -71,6 +71,9 @@ type Alert struct {
 	Stale    bool `json:"stale,omitempty"`    // newest evidence was older than 15 min: notified, not enforced
 	Late     bool `json:"late,omitempty"`     // evidence came after its window had passed
 
+	Mode       Mode         `json:"mode,omitempty"`       // what may follow from it; empty: enforce
+	Suppressed *Suppression `json:"suppressed,omitempty"` // nobody is told and nothing acts on it
+
 	// Life is filled in by whoever shows alerts; detectors leave it out.
 	Life *Life `json:"life,omitempty"`
 }

@@ -124,6 +124,7 @@ func TestSchemasOfWhatIsEmitted(t *testing.T) {
 	alert.ID, alert.Transition = schemas.AlertID("t", "r", alert.Entity, schemas.ID{}), schemas.TransitionOpen
 	alert.Severity, alert.Confidence, alert.Initiator = schemas.SeverityHigh, "high", "schedule"
 	alert.Life.State, alert.Life.Before = schemas.StateSilenced, schemas.StateOpen
+	alert.Mode = schemas.ModeShadow
 	small := schemas.Alert{ID: alert.ID, Seq: 1, Transition: schemas.TransitionResolve, Severity: schemas.SeverityLow, Confidence: "low"}
 	f := func(name string, typ reflect.Type, values ...any) {
 		t.Helper()

@@ -50,7 +50,7 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 			d.reject(b.Offset, uint32(i), "filter_error", err.Error())
 			continue
 		}
-		if !pass {
+		if !pass || !f.o.Common.Shadow && quiet(ev) {
 			t.filtered++
 			continue
 		}
@@ -88,6 +88,16 @@ func (d *delivery) tally(offset uint64) *tally {
 		d.tallies[offset] = t
 	}
 	return t
+}
+
+// quiet reports whether the event is an alert that nobody is to be told of.
+func quiet(ev *schemas.Event) bool {
+	if ev.Class != schemas.ClassAlert {
+		return false
+	}
+	mode, _ := ev.Lookup("mode")
+	_, suppressed := ev.Lookup("suppressed")
+	return suppressed || mode.Str == string(schemas.ModeShadow)
 }
 
 // flush writes all gathered events and waits for the confirmations.

@@ -159,6 +159,32 @@ func TestForwarderSkipsWhatIsNotForTheSink(t *testing.T) {
 	}
 }
 
+// TestForwarderLeavesOutQuietAlerts: alerts that nobody is to be told of go to a
+// sink that asks for them only.
+func TestForwarderLeavesOutQuietAlerts(t *testing.T) {
+	b := testBatch(1, 4)
+	b.Class = schemas.ClassAlert
+	for i, raw := range []string{`{"rule":"r"}`, `{"rule":"r","mode":"shadow"}`, `{"rule":"r","mode":"warn"}`, `{"rule":"r","mode":"enforce","suppressed":{"by":"mia","reason":"x"}}`} {
+		b.Events[i].Class, b.Events[i].Raw = schemas.ClassAlert, []byte(raw)
+	}
+	f := func(shadow bool, filter string, want ...int) {
+		t.Helper()
+		s := &fakeSink{}
+		fw := newTestForwarder(t, s, func(o *Options) { o.Common.Shadow, o.Common.Filter = shadow, filter })
+		if err := fw.Consume(t.Context(), []*schemas.Batch{b}); err != nil {
+			t.Fatal(err)
+		}
+		ids := map[schemas.ID]bool{}
+		for _, i := range want {
+			ids[testID(1, i)] = true
+		}
+		sameIDs(t, ids, s.got)
+	}
+	f(false, "", 0, 2)
+	f(true, "", 0, 1, 2, 3)
+	f(true, `record["mode"] == "shadow"`, 1)
+}
+
 // TestForwarderOutlastsAnOutage lets the receiver be away for an hour and more.
 func TestForwarderOutlastsAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

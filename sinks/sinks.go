@@ -208,6 +208,9 @@ type Common struct {
 	// that nobody without it can try out values.
 	RedactKey     plug.Secret `yaml:"redact_key"`
 	RedactKeyFile string      `yaml:"redact_key_file"`
+	// Shadow forwards alerts of rules in mode shadow, too, and those that are
+	// suppressed; record["mode"] tells them in a filter. Default: false.
+	Shadow bool `yaml:"shadow"`
 	// From says where a new sink starts: now, or start for all that is kept.
 	From string `yaml:"from"`
 	// InFlight is how many groups of batches are delivered at once.

@@ -77,6 +77,7 @@ func alertExport() []api.Column[schemas.Alert] {
 		text("assignee", func(a schemas.Alert) string { return life(a).Assignee }),
 		text("state_since", func(a schemas.Alert) string { return api.Time(life(a).Since) }),
 		text("state_by", func(a schemas.Alert) string { return life(a).By }),
+		text("mode", func(a schemas.Alert) string { return string(a.Mode) }),
 		text("severity", func(a schemas.Alert) string { return string(a.Severity) }),
 		text("confidence", func(a schemas.Alert) string { return a.Confidence }),
 		text("rule", func(a schemas.Alert) string { return a.Rule }),
@@ -98,17 +99,7 @@ func alertExport() []api.Column[schemas.Alert] {
 }
 
 func alertState(a schemas.Alert) string {
-	state := string(a.StateAt(time.Now()))
-	if a.Backfill {
-		state += ", backfill"
-	}
-	if a.Stale {
-		state += ", stale"
-	}
-	if a.Late {
-		state += ", late"
-	}
-	return state
+	return string(a.StateAt(time.Now())) + alertMarks(&a)
 }
 
 func newAlertShow(c *console) *cobra.Command {
@@ -147,6 +138,7 @@ func printAlert(c *console, d api.AlertDetail) error {
 	p.line("alert", a.ID)
 	p.line("state", lifeWords(a))
 	p.line("rule", a.Rule+", confidence "+firstOf(a.Confidence, "not said"))
+	p.line("mode", quietWords(&a))
 	p.line("on", a.Entity.Kind+" "+named(a.Entity.Name, a.Entity.ID))
 	p.line("who", named(a.ActorEmail, a.Actor))
 	p.line("on behalf of", a.OnBehalfOf)

@@ -60,7 +60,7 @@ var edges = map[string][]string{
 	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "detectors/sigma", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
-	"deploy/bench":                  {"collector/journal", "schemas"},
+	"deploy/bench":                  {"collector/journal", "collector/decode", "schemas"},
 	"dashboards/grafana":            {},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},

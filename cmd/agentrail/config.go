@@ -13,8 +13,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
 	"github.com/agentrail/agentrail/sinks/alerting"
 )
@@ -40,8 +42,15 @@ type config struct {
 	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
 	Sources   []plug.Config  `yaml:"sources"`
 	Detectors []plug.Config  `yaml:"detectors"`
-	Alerting  alertingConfig `yaml:"alerting"`
-	Sinks     []plug.Config  `yaml:"sinks"`
+	// Modes say what may follow from the alerts of a rule, by its name or id, or
+	// of all rules of a detector, by its name: shadow, nobody is told; warn, no
+	// policy acts; enforce, policies may act. Default: what the rule says itself
+	// (agentrail: {mode: shadow}), else enforce.
+	Modes map[string]schemas.Mode `yaml:"modes"`
+	// Exceptions are what people do not want to be told of.
+	Exceptions []detectors.Exception `yaml:"exceptions"`
+	Alerting   alertingConfig        `yaml:"alerting"`
+	Sinks      []plug.Config         `yaml:"sinks"`
 	// Executor is what agentrail executor runs with; serve does not look at it.
 	Executor *executorConfig `yaml:"executor"`
 
@@ -199,8 +208,8 @@ func (c *config) merge(path string) error {
 	if err != nil {
 		return fmt.Errorf("read config: %w; write one after deploy/agentrail.yaml or name it with --config", err)
 	}
-	sources, detectors, forwards, mappings := c.Sources, c.Detectors, c.Sinks, c.Mappings
-	c.Sources, c.Detectors, c.Sinks, c.Mappings = nil, nil, nil, nil
+	sources, watching, forwards, mappings, exceptions := c.Sources, c.Detectors, c.Sinks, c.Mappings, c.Exceptions
+	c.Sources, c.Detectors, c.Sinks, c.Mappings, c.Exceptions = nil, nil, nil, nil, nil
 	if err := yaml.Load(b, c, yaml.WithKnownFields()); err != nil {
 		return plug.Explain(path, err, c)
 	}
@@ -222,7 +231,8 @@ func (c *config) merge(path string) error {
 			list[i].File = path
 		}
 	}
-	c.Sources, c.Detectors, c.Sinks = append(sources, c.Sources...), append(detectors, c.Detectors...), append(forwards, c.Sinks...)
+	c.Sources, c.Detectors, c.Sinks = append(sources, c.Sources...), append(watching, c.Detectors...), append(forwards, c.Sinks...)
+	c.Exceptions = append(exceptions, c.Exceptions...)
 	for i, m := range c.Mappings {
 		if !filepath.IsAbs(m) {
 			c.Mappings[i] = filepath.Join(filepath.Dir(path), m)

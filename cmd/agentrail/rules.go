@@ -21,8 +21,8 @@ import (
 )
 
 func newRules(c *console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Write, format, test, try and list Sigma rules; asks no server"}
-	cmd.AddCommand(newRulesNew(c), newRulesFmt(c), newRulesTest(c), newRulesEval(c), newRulesList(c), newRulesCoverage(c))
+	cmd := &cobra.Command{Use: "rules", Short: "Write, format, test, try, list and suppress rules"}
+	cmd.AddCommand(newRulesNew(c), newRulesFmt(c), newRulesTest(c), newRulesEval(c), newRulesList(c), newRulesCoverage(c), newRulesSuppress(c), newRulesUnsuppress(c))
 	return cmd
 }
 
@@ -279,19 +279,21 @@ func newRulesList(c *console) *cobra.Command {
 	var r ruleset
 	var format string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the rules of a folder and what each is for", Args: cobra.NoArgs,
-		Long:    "List the rules of a folder. Rules that cannot be loaded are named on standard error with file, line and reason, and make exit code 1.",
-		Example: "  agentrail rules list --rules rules/",
+		Use: "list", Short: "List the rules of a folder, or those in force on the server with their modes and suppressions", Args: cobra.NoArgs,
+		Long: "List the rules of a folder and what each is for; without --rules those that the server runs: in which mode, what is\n" +
+			"suppressed until when and how often it matched, and the exceptions of the config. Rules of a folder that cannot be loaded are named on standard error with file, line and reason, and make exit code 1.",
+		Example: "  agentrail rules list\n  agentrail rules list --rules rules/",
 	}
+	cl := addClient(c, cmd)
 	cmd.Flags().StringVar(&r.dir, "rules", "", "folder of rules")
 	cmd.Flags().StringVar(&r.mapFile, "map", "", "which records are of which logsource; default: the shipped map")
 	addOutput(cmd, &format)
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(format); err != nil {
 			return err
 		}
 		if r.dir == "" {
-			return usagef("agentrail rules list --rules DIR", "--rules is needed")
+			return listInForce(c, cmd, cl, format)
 		}
 		set, err := r.load(c)
 		if err != nil {

@@ -30,6 +30,7 @@ import (
 	web "github.com/agentrail/agentrail/dashboards/console"
 	"github.com/agentrail/agentrail/detectors"
 	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
 	"github.com/agentrail/agentrail/sinks/alerting"
 )
@@ -149,17 +150,20 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	stops.push("consumers", f.stop)
 
 	engine, err := detectors.NewEngine(detectors.Options{
-		Detectors: c.Detectors, Append: j.Append, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Tools: mappings.Tool,
+		Detectors: c.Detectors, Ruling: c.ruling(), Append: j.Append, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Tools: mappings.Tool,
 		Log: log.With("part", "detectors"), Reg: reg,
 	})
 	if err != nil {
 		return err
 	}
-	if err := f.follow("detectors", journal.FromStart(), engine, journal.FollowOptions{State: engine}); err != nil {
+	if err := f.follow(detectorsCursor, journal.FromStart(), engine, journal.FollowOptions{State: engine}); err != nil {
 		return err
 	}
 
 	own := owner{append: j.Append}
+	if err := own.document(ctx, c.Auth.Tenant, schemas.ClassHealth, "health", rulesLoaded(engine, c.Auth.Tenant)); err != nil {
+		return err
+	}
 	own.configLoaded(ctx, c, log)
 	forwarders, inOrder := map[string]*sinks.Forwarder{}, []*sinks.Forwarder(nil)
 	sinkMetrics := sinks.NewMetrics(reg)
@@ -298,7 +302,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Ledger: books.rows, CheckReplay: books.checkReplay, Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
+		DeadLetters: deadLetters(dead), Ledger: books.rows, CheckReplay: books.checkReplay, Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: both(told.overdue, ruleNotes(engine)), Rules: rulesInForce(engine, time.Now), Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {
@@ -367,6 +371,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 			if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
 				log.Error("change of roles is not on record", "err", err)
 			}
+			reloadRules(ctx, engine, c, own, log)
 		case err := <-served:
 			return fmt.Errorf("listener ended: %w", err)
 		case <-ctx.Done():

@@ -165,10 +165,7 @@ func (l *tapLine) of(e *api.Event) string {
 }
 
 func (l *tapLine) alert(at time.Time, a *schemas.Alert) string {
-	state := string(a.Transition)
-	if a.Backfill {
-		state += ", backfill"
-	}
+	state := string(a.Transition) + alertMarks(a)
 	word := paint(l.color, severityColor(a.Severity), "ALERT "+strings.ToUpper(string(a.Severity)))
 	return at.Format("15:04:05.000") + "  " + word + "  " + visible(a.Rule) + " (" + state + ")  " + visible(a.Reason) + "  " + visible(a.ID)
 }

@@ -105,10 +105,10 @@ func (w *watch) noteAlert(a schemas.Alert) {
 	}
 }
 
-// tellable reports whether people are told at once. Informational alerts and
-// those on history are left to `agentrail alerts`.
+// tellable reports whether people are told at once. Informational alerts,
+// those on history and those that nobody is to be told of are left to `agentrail alerts`.
 func tellable(a *schemas.Alert) bool {
-	return a.Transition == schemas.TransitionOpen && !a.Backfill && a.Severity != schemas.SeverityInformational
+	return a.Transition == schemas.TransitionOpen && a.Quiet() == "" && a.Severity != schemas.SeverityInformational
 }
 
 func (w *watch) judge(day *sample.Day) *sample.Score {

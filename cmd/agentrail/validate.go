@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +53,19 @@ func (cfg *config) print(c *console) error {
 	}
 	for _, d := range cfg.Detectors {
 		p.line("detector", partName(d))
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Modes)) {
+		p.line("mode", name+" "+string(cfg.Modes[name]))
+	}
+	for _, x := range cfg.Exceptions {
+		text := x.Rule + " for " + firstOf(x.Entity, "every entity") + ": " + x.Reason
+		if !x.Expires.IsZero() {
+			text += ", until " + x.Expires.Format(time.RFC3339)
+			if !time.Now().Before(x.Expires) {
+				text += ": EXPIRED, take it out or renew it"
+			}
+		}
+		p.line("exception", text)
 	}
 	switch a := cfg.Alerting; {
 	case a.File != "":

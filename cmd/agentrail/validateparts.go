@@ -38,10 +38,8 @@ func (cfg *config) checkParts(ctx context.Context) error {
 		})
 		faults = append(faults, err)
 	}
-	for _, c := range cfg.Detectors {
-		_, err := detectors.NewEngine(detectors.Options{Detectors: []plug.Config{c}, Append: nowhere, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Strict: true})
-		faults = append(faults, err)
-	}
+	_, err = detectors.NewEngine(detectors.Options{Detectors: cfg.Detectors, Ruling: cfg.ruling(), Append: nowhere, Own: decode.Own, Vocabulary: mappings.Vocabulary(), Strict: true})
+	faults = append(faults, err)
 	for _, c := range cfg.Sinks {
 		faults = append(faults, checkSink(ctx, c, log))
 	}

@@ -68,6 +68,15 @@ type Set struct {
 // digest (mode 0600), so that frames written with it can be read for ever. With
 // dir "" nothing is kept. All faults of all files are reported together.
 func Open(dir string, files ...string) (*Set, error) {
+	s, err := View(dir, files...)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.keep()
+}
+
+// View is Open for a folder that is only read.
+func View(dir string, files ...string) (*Set, error) {
 	sources, err := load(files)
 	if err != nil {
 		return nil, err
@@ -88,7 +97,7 @@ func Open(dir string, files ...string) (*Set, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return s, s.keep()
+	return s, nil
 }
 
 // Mapping returns the mapping of that name.

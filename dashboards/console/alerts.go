@@ -89,7 +89,7 @@ func (c *Console) openAlerts(tenant string, limit int) ([]schemas.Alert, int) {
 	return all[:min(len(all), limit)], n
 }
 
-// openFirst sorts what waits for a person before the rest, live before history, and grave before
+// openFirst sorts what waits for a person before the rest, what people are told of before the rest, and grave before
 // harmless; what is equal stays as it is: newest first.
 func openFirst(all []schemas.Alert) {
 	before := func(b bool) int {
@@ -101,7 +101,7 @@ func openFirst(all []schemas.Alert) {
 	slices.SortStableFunc(all, func(a, b schemas.Alert) int {
 		return cmp.Or(
 			cmp.Compare(before(!schemas.AlertState(stateOf(&a)).Waits()), before(!schemas.AlertState(stateOf(&b)).Waits())),
-			cmp.Compare(before(a.Backfill), before(b.Backfill)),
+			cmp.Compare(before(a.Quiet() != ""), before(b.Quiet() != "")),
 			cmp.Compare(rank(a.Severity), rank(b.Severity)),
 		)
 	})

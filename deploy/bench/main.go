@@ -3,7 +3,7 @@
 // counts, with the parts switched on one by one, beside a bare JSON parser that
 // extracts the same fields from the same records.
 //
-//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal]
+//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal,detect,backtest]
 //
 // The journal row compares appends to the journal with hashicorp/raft-wal, whose
 // module is fetched for it.
@@ -26,7 +26,8 @@ var (
 	bin    = flag.String("bin", "bin/agentrail", "program to measure")
 	events = flag.Int("events", 600_000, "records per run")
 	reps   = flag.Int("reps", 3, "runs per row; the median is printed")
-	rows   = flag.String("rows", "bound,spine,stages,store,latency,journal", "what to run")
+	rows   = flag.String("rows", "bound,spine,stages,store,latency,journal,detect,backtest", "what to run")
+	stored = flag.Int("stored", 1_000_000, "events of the journal in the backtest row")
 	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
 	keep   = flag.Bool("keep", false, "keep the working folder")
 	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
@@ -66,7 +67,7 @@ func run(ctx context.Context) error {
 	for _, r := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}} {
+	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}, {"detect", b.detect}, {"backtest", b.backtest}} {
 		if !slices.Contains(want, r.name) {
 			continue
 		}

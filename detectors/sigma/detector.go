@@ -95,6 +95,22 @@ func open(c plug.Config, d detectors.Deps) (detectors.Detector, error) {
 // Quiet returns how long alerts stay open.
 func (x *detector) Quiet() time.Duration { return x.quiet }
 
+// Rules returns the rules that raise alerts of their own.
+func (x *detector) Rules() (out []detectors.Rule) {
+	for _, r := range x.set.Rules {
+		if !r.Silent() {
+			out = append(out, detectors.Rule{Name: alertName(r), ID: r.ID, Title: r.Title, Severity: r.Level, Mode: r.Mode, Place: r.Place()})
+		}
+	}
+	return out
+}
+
+// Digest stands for the content of the rules.
+func (x *detector) Digest() string { return x.set.Digest }
+
+// alertName is what a rule is called in alerts.
+func alertName(r *Rule) string { return cmp.Or(r.Name, r.ID) }
+
 // Advance does nothing: rules match at an event.
 func (x *detector) Advance(time.Time, func(schemas.Alert)) {}
 
@@ -123,7 +139,7 @@ func (x *detector) Observe(ev *schemas.Event, raise func(schemas.Alert)) {
 func (x *detector) alert(ev *schemas.Event, m *Match) schemas.Alert {
 	r := m.Rule
 	a := schemas.Alert{
-		Tenant: ev.Tenant, Rule: cmp.Or(r.Name, r.ID), Title: r.Title, Severity: schemas.Severity(r.Level), Confidence: confidence(r.Status),
+		Tenant: ev.Tenant, Rule: alertName(r), Title: r.Title, Mode: r.Mode, Severity: schemas.Severity(r.Level), Confidence: confidence(r.Status),
 		Actor: strings.Clone(ev.Actor), ActorEmail: strings.Clone(ev.ActorEmail), Agent: strings.Clone(ev.Agent),
 		Subscription: strings.Clone(ev.Subscription), Run: strings.Clone(ev.Run), Initiator: ev.Initiator.String(),
 		LastSeen: ev.When(), Count: 1,

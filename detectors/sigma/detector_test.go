@@ -36,6 +36,11 @@ type desk struct {
 
 func openDesk(t *testing.T, fields string) *desk {
 	t.Helper()
+	return openDeskWith(t, fields, detectors.Ruling{})
+}
+
+func openDeskWith(t *testing.T, fields string, ruling detectors.Ruling) *desk {
+	t.Helper()
 	d := &desk{t: t, reg: prometheus.NewRegistry()}
 	c, err := plug.NewConfig("sigma", "rules", fields)
 	if err != nil {
@@ -46,7 +51,7 @@ func openDesk(t *testing.T, fields string) *desk {
 		t.Fatal(err)
 	}
 	d.engine, err = detectors.NewEngine(detectors.Options{
-		Detectors: []plug.Config{c}, Own: decode.Own, Vocabulary: set.Vocabulary(), Reg: d.reg,
+		Detectors: []plug.Config{c}, Ruling: ruling, Own: decode.Own, Vocabulary: set.Vocabulary(), Reg: d.reg,
 		Log: slog.New(slog.NewTextHandler(&d.log, nil)),
 		Append: func(_ context.Context, b *schemas.Batch) (uint64, error) {
 			for _, ev := range b.Events {
@@ -217,4 +222,38 @@ func TestOwnRules(t *testing.T) {
 	f("{map: nowhere.yaml}", "map:")
 	f("{quiet: 0s}", "must be more than 0")
 	f("{rulez: x}", "rulez")
+}
+
+// TestModeOfARule: a rule says itself what may follow from it; the config goes
+// before it.
+func TestModeOfARule(t *testing.T) {
+	dir := t.TempDir()
+	text := "title: t\nid: 0b6f4d3a-6a52-4a60-9d07-4a5a8f0e7c11\nname: mine\nlogsource: {product: agentrail}\ndetection: {s: {action: tool.execute}, condition: s}\nagentrail: {mode: shadow}\n"
+	if err := os.WriteFile(filepath.Join(dir, "a.yml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := func(want schemas.Mode, from string, modes map[string]schemas.Mode) {
+		t.Helper()
+		d := openDeskWith(t, "{rules: "+dir+"}", detectors.Ruling{Modes: modes})
+		d.send(0, "acme", nil)
+		if len(d.alerts) != 1 || d.alerts[0].Mode != want || d.alerts[0].Rule != "mine" {
+			t.Errorf("%v: %+v", modes, d.alerts)
+		}
+		if r := d.engine.Rules(); len(r) != 1 || r[0].Mode != want || r[0].From != from || r[0].Name != "mine" || r[0].Detector != "rules" {
+			t.Errorf("%v: %+v", modes, r)
+		}
+	}
+	f(schemas.ModeShadow, "rule", nil)
+	f(schemas.ModeEnforce, "config", map[string]schemas.Mode{"mine": schemas.ModeEnforce})
+	f(schemas.ModeWarn, "config", map[string]schemas.Mode{"0b6f4d3a-6a52-4a60-9d07-4a5a8f0e7c11": schemas.ModeWarn})
+	f(schemas.ModeWarn, "config", map[string]schemas.Mode{"rules": schemas.ModeWarn})
+	f(schemas.ModeEnforce, "config", map[string]schemas.Mode{"rules": schemas.ModeWarn, "mine": schemas.ModeEnforce})
+	for bad, want := range map[string]string{
+		"agentrail: {mode: quiet}": ":4: agentrail.mode is none of", "agentrail: shadow": "is not a map", "agentrail: {mood: shadow}": `no key "mood"`, "agentrail: {}": "is none of",
+	} {
+		set := load(t, "title: t\nlogsource: {product: p}\ndetection: {s: {a: 1}, condition: s}\n"+bad, nil)
+		if len(set.Refused) != 1 || !strings.Contains(set.Refused[0].Error(), want) {
+			t.Errorf("%s: %v, want %q", bad, set.Refused, want)
+		}
+	}
 }

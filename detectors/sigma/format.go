@@ -14,7 +14,7 @@ import (
 // as it was written.
 var ruleOrder = []string{
 	"title", "id", "name", "related", "taxonomy", "status", "description", "license", "references", "author", "date", "modified", "tags",
-	"scope", "logsource", "detection", "correlation", "filter", "fields", "falsepositives", "level", "runbook",
+	"scope", "logsource", "detection", "correlation", "filter", "fields", "falsepositives", "level", "agentrail", "runbook",
 }
 
 // partOrder is the order of the keys of parts of a rule.

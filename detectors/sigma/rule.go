@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // Rule is one rule that was loaded.
@@ -18,8 +20,9 @@ type Rule struct {
 	Level       string // informational, low, medium, high, critical; medium if the rule says none
 	Status      string
 	Tags        []string
-	False       []string // known false positives
-	Runbook     []string // what to look at and what to do, step by step; a field of our own
+	False       []string     // known false positives
+	Runbook     []string     // what to look at and what to do, step by step; a field of our own
+	Mode        schemas.Mode // by the custom attribute agentrail: {mode: shadow}; empty if the rule says none
 	Logsource   Logsource
 	File        string
 	Line        int
@@ -97,8 +100,32 @@ func (c *compiler) head(d *document) (*Rule, error) {
 	if r.Runbook, err = d.texts("runbook"); err != nil {
 		return nil, err
 	}
+	if r.Mode, err = d.mode(); err != nil {
+		return nil, err
+	}
 	r.ID = firstOf(r.uuid, r.Name, r.Title)
 	return r, nil
+}
+
+// mode reads the custom attribute agentrail, of which mode is the only key.
+func (d *document) mode() (schemas.Mode, error) {
+	n := d.get("agentrail")
+	if n == nil {
+		return "", nil
+	}
+	if n.Kind != yaml.MappingNode {
+		return "", d.at(n, "agentrail is not a map; write agentrail: {mode: shadow}")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i]; k.Value != "mode" {
+			return "", d.at(k, "agentrail has no key %q; write agentrail: {mode: shadow}", k.Value)
+		}
+	}
+	m := child(n, "mode")
+	if m == nil || !slices.Contains(schemas.Modes(), schemas.Mode(m.Value)) {
+		return "", d.at(n, "agentrail.mode is none of shadow, warn, enforce")
+	}
+	return schemas.Mode(m.Value), nil
 }
 
 func firstOf(ss ...string) string {

@@ -11,8 +11,11 @@ package sigma
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"path"
 	"slices"
@@ -35,6 +38,7 @@ type Set struct {
 	Rules   []*Rule // loaded, by file and line
 	Filters int     // that are in force
 	Refused []error // each a *Refusal
+	Digest  string  // SHA-256 over names and bytes of the files, by name
 
 	fields  []field
 	sources []mapSource
@@ -72,7 +76,7 @@ func Load(fsys fs.FS, prefix string, o Options) (*Set, error) {
 	if o.Map == nil {
 		o.Map = &Map{}
 	}
-	l := &loader{c: &compiler{o: &o, fieldN: map[string]int{}}}
+	l := &loader{c: &compiler{o: &o, fieldN: map[string]int{}}, sum: sha256.New()}
 	err := fs.WalkDir(fsys, ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -90,6 +94,8 @@ func Load(fsys fs.FS, prefix string, o Options) (*Set, error) {
 			l.refuse(&Refusal{name, 1, "file cannot be read: " + err.Error()})
 			return nil
 		}
+		fmt.Fprintf(l.sum, "%d %s %d ", len(path), path, len(data))
+		l.sum.Write(data)
 		docs, refused := parseFile(name, data)
 		l.docs = append(l.docs, docs...)
 		for _, err := range refused {
@@ -109,12 +115,13 @@ type loader struct {
 	rules   []*Rule
 	filters []*filter
 	refused []error
+	sum     hash.Hash
 }
 
 func (l *loader) refuse(err error) { l.refused = append(l.refused, err) }
 
 func (l *loader) set() (*Set, error) {
-	s := &Set{any: l.c.o.AnyLogsource}
+	s := &Set{any: l.c.o.AnyLogsource, Digest: hex.EncodeToString(l.sum.Sum(nil))}
 	var err error
 	if s.sources, err = l.c.sources(); err != nil {
 		return nil, err

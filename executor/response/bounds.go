@@ -145,9 +145,9 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 	switch {
 	case a.Tenant != r.o.Tenant:
 		return "other_tenant"
-	case a.Backfill:
-		return "backfill"
-	case a.Stale, !a.LastSeen.IsZero() && r.o.Now().Sub(a.LastSeen) > staleAfter:
+	case a.Inert() != "":
+		return a.Inert()
+	case !a.LastSeen.IsZero() && r.o.Now().Sub(a.LastSeen) > staleAfter:
 		return "stale"
 	case a.Transition == schemas.TransitionResolve:
 		return "resolved"

@@ -49,6 +49,10 @@ func TestAlertsAndPolicies(t *testing.T) {
 	// what no policy acts on
 	f("backfill", enforce, func(a *schemas.Alert) { a.Backfill = true })
 	f("stale", enforce, func(a *schemas.Alert) { a.Stale = true })
+	f("a rule in shadow mode", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeShadow })
+	f("a rule in mode warn", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeWarn })
+	f("suppressed", enforce, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "r"} })
+	f("a rule in mode enforce", enforce, func(a *schemas.Alert) { a.Mode = schemas.ModeEnforce }, "confirmed sub_dana")
 	at := func(age time.Duration) alertFunc {
 		return func(a *schemas.Alert) { a.LastSeen = newClock().now().Add(-age) }
 	}

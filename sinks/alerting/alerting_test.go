@@ -20,6 +20,8 @@ func TestWhatIsTold(t *testing.T) {
 	w := newWebhook(t)
 	r := newRig(t, t.TempDir(), w.yaml(), nil)
 	r.transition("history", schemas.TransitionOpen, func(a *schemas.Alert) { a.Backfill = true })
+	r.transition("shadow", schemas.TransitionOpen, func(a *schemas.Alert) { a.Mode = schemas.ModeShadow })
+	r.transition("known", schemas.TransitionOpen, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "known"} })
 	r.transition("bot", schemas.TransitionOpen, func(a *schemas.Alert) { a.Stale, a.Late = true, true })
 	w.awaitSaid(t, "firing medium bot")
 	m := w.messages()[0]
@@ -46,6 +48,27 @@ func TestWhatIsTold(t *testing.T) {
 	if got := r.Router.Receivers(); len(got) != 1 || got[0].Name != "soc/webhook[0]" || got[0].Sent != 2 || !got[0].Failing.IsZero() {
 		t.Errorf("receivers: %+v", got)
 	}
+}
+
+// TestRulesArePromotedAndSuppressed: what comes out of shadow mode is told, and
+// what is suppressed while people know of it is not told again but at its end.
+func TestRulesArePromotedAndSuppressed(t *testing.T) {
+	w := newWebhook(t)
+	r := newRig(t, t.TempDir(), strings.Replace(w.yaml(), "repeat_interval: 1h", "repeat_interval: 100ms", 1), nil)
+	r.transition("bot", schemas.TransitionOpen, func(a *schemas.Alert) { a.Mode = schemas.ModeShadow })
+	r.transition("bot", schemas.TransitionUpdate, func(a *schemas.Alert) { a.Mode = schemas.ModeWarn })
+	await(t, w.said, func() bool { return strings.Count(w.said(), "firing medium bot") >= 2 })
+	r.transition("bot", schemas.TransitionUpdate, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "r"} })
+	r.transition("canary", schemas.TransitionOpen, nil) // goes on repeating: so the dispatcher has had its chances
+	canaries := func() int { return strings.Count(w.said(), "canary") }
+	await(t, w.said, func() bool { return canaries() >= 2 })
+	before, from := strings.Count(w.said(), "firing medium bot"), canaries()
+	await(t, w.said, func() bool { return canaries() >= from+3 })
+	if after := strings.Count(w.said(), "firing medium bot"); after != before {
+		t.Errorf("it is told %d times while suppressed: %s", after-before, w.said())
+	}
+	r.transition("bot", schemas.TransitionResolve, func(a *schemas.Alert) { a.Suppressed = &schemas.Suppression{By: "mia", Reason: "r"} })
+	await(t, w.said, func() bool { return strings.Contains(w.said(), "resolved medium bot") })
 }
 
 // TestForeignText: what records say can neither call people nor hide anything.

@@ -111,14 +111,13 @@ func (f *Feed) alert(b *schemas.Batch, ev *schemas.Event) {
 		f.o.Log.Error("alert cannot be read; nobody is told of it", "offset", b.Offset, "err", err)
 		return
 	}
-	if a.Backfill { // history: never notified
-		return
-	}
 	a.Tenant = b.Tenant
 	a.Evidence, a.Changes, a.Why, a.Unseen, a.Life = nil, nil, nil, nil, nil
 	t := f.alerts[a.ID]
 	switch {
 	case t != nil && a.Seq <= t.Alert.Seq:
+		return
+	case t == nil && a.Quiet() != "": // nobody is told; of one that people know of they hear the end
 		return
 	case t == nil && a.Transition == schemas.TransitionResolve:
 		return // told, or opened before there was anybody to tell
@@ -368,7 +367,7 @@ func (f *Feed) postingOf(t *tracked, s schemas.Severity, starts, ends, now time.
 	if p.Ends.Before(p.Starts) { // clocks of the journal and of now may differ
 		p.Starts = p.Ends
 	}
-	p.muted = l.State == schemas.StateAcknowledged || l.State == schemas.StateSilenced
+	p.muted = l.State == schemas.StateAcknowledged || l.State == schemas.StateSilenced || t.Alert.Quiet() != ""
 	return p
 }
 

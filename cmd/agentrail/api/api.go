@@ -55,6 +55,8 @@ type Options struct {
 	// Open returns a reader of a shard that leaves no trace in the journal and
 	// does not hold retention. Mandatory.
 	Open func(ctx context.Context, shard int, from journal.From) (Reader, error)
+	// Rules says which rules are in force; nil: none can be told.
+	Rules RulesFunc
 	// DeadLetters is the fold of the dead letters and their controls.
 	DeadLetters DeadLetters
 	// Cursors is the journal's list of cursors.
@@ -216,6 +218,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/dlq/{id}", contents, false, a.deadLetter},
 		{"GET " + Prefix + "/ledger", readers, false, a.ledger},
 		{"GET " + Prefix + "/cursors", readers, true, a.cursors},
+		{"GET " + Prefix + "/rules", readers, false, a.rules},
 		{"POST " + Prefix + "/cursors/rm", []auth.Role{auth.RoleAdmin}, true, a.removeCursor},
 		{"GET " + Prefix + "/status", readers, true, a.status},
 		{"GET " + Prefix + "/doctor", readers, false, a.doctor},

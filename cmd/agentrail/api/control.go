@@ -55,8 +55,10 @@ func verbs() map[string]verb {
 		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
 
-		"sink.replay":      {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay, args: []string{"from", "to"}},
-		"sink.replay_stop": {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay},
+		"sink.replay":          {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay, args: []string{"from", "to"}},
+		"sink.replay_stop":     {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay},
+		schemas.RuleSuppress:   {roles: changers, ttl: maxSilence, check: (*api).checkRule},
+		schemas.RuleUnsuppress: {roles: changers, check: (*api).checkRule},
 
 		schemas.AlertAck:       {roles: changers, alert: true},
 		schemas.AlertAssign:    {roles: changers, alert: true, args: []string{"assignee"}},

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"testing"
@@ -51,5 +52,45 @@ func TestWhoMayPause(t *testing.T) {
 	got := r.do("acme/moderator", "POST", api.Prefix+"/control", `{"verb":"dlq.retry","target":"d1","reason":"x"}`)
 	if got.status != http.StatusForbidden || got.code(t) != "missing_role" {
 		t.Errorf("dlq.retry as moderator: %d %s", got.status, got.body)
+	}
+}
+
+// TestSuppressions: only of a rule that there is, with an end, by those who
+// work alerts.
+func TestSuppressions(t *testing.T) {
+	r := newRig(t, func(o *api.Options) {
+		o.Rules = func(_ context.Context, tenant string) (api.RuleList, error) {
+			return api.RuleList{
+				Rules:        []api.Rule{{Name: "denial", Detector: "refusals", Mode: schemas.ModeEnforce, From: "default"}, {Name: "mine", ID: "0b6f", Detector: "rules", Mode: schemas.ModeShadow, From: "rule"}},
+				Suppressions: []api.Suppression{{ID: "c1", Rule: "mine", By: tenant, Reason: "r", Since: now, Until: now}},
+			}, nil
+		}
+	})
+	f := func(who, body string, want int) {
+		t.Helper()
+		if got := r.do(who, "POST", api.Prefix+"/control", body); got.status != want {
+			t.Errorf("%s as %s: %d %s, want %d", body, who, got.status, got.body, want)
+		}
+	}
+	const good = `{"verb":"rule.suppress","target":"mine","reason":"x","ttl":"1h","args":{"entity":"agent:a1"}}`
+	f("acme/analyst", good, 201)
+	f("acme/admin", good, 201)
+	f("acme/moderator", good, 403)
+	f("acme/viewer", good, 403)
+	for _, target := range []string{"0b6f", "rules", "refusals", "denial.auth"} {
+		f("acme/analyst", `{"verb":"rule.suppress","target":"`+target+`","reason":"x","ttl":"1h"}`, 201)
+	}
+	f("acme/analyst", `{"verb":"rule.suppress","target":"min","reason":"x","ttl":"1h"}`, 404)
+	f("acme/analyst", `{"verb":"rule.suppress","target":"mine","reason":"x"}`, 400)
+	f("acme/analyst", `{"verb":"rule.suppress","target":"mine","reason":"x","ttl":"721h"}`, 400)
+	f("acme/analyst", `{"verb":"rule.suppress","target":"mine","ttl":"1h"}`, 400)
+	f("acme/analyst", `{"verb":"rule.unsuppress","target":"mine","reason":"x"}`, 201)
+	var list api.RuleList
+	r.do("rival/viewer", "GET", api.Prefix+"/rules", "").into(t, &list)
+	if len(list.Rules) != 2 || len(list.Suppressions) != 1 || list.Suppressions[0].By != "rival" || list.Exceptions == nil {
+		t.Errorf("list: %+v", list)
+	}
+	if got := newRig(t, nil).do("acme/viewer", "GET", api.Prefix+"/rules", ""); got.status != http.StatusNotImplemented {
+		t.Errorf("without rules: %d %s", got.status, got.body)
 	}
 }
