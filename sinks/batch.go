@@ -45,7 +45,7 @@ func (d *delivery) whole(ctx context.Context, to BatchSink, b *schemas.Batch) er
 		}
 		start := d.f.o.Now()
 		err := to.WriteBatch(ctx, b)
-		d.f.wrote(start, len(b.Body), err)
+		d.f.wrote(ctx, start, len(b.Body), err)
 		if err == nil {
 			d.f.count.add(outcomeAccepted, seen)
 			return nil

@@ -163,16 +163,19 @@ func (f *Forwarder) Resend(ctx context.Context, ev *schemas.Event) error {
 func (f *Forwarder) write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
 	start := f.o.Now()
 	receipt, err := f.o.Sink.Write(ctx, evs)
-	f.wrote(start, receipt.Bytes, err)
+	f.wrote(ctx, start, receipt.Bytes, err)
 	return receipt, err
 }
 
 // wrote accounts for an attempt and ends the episode of a held receiver.
-func (f *Forwarder) wrote(start time.Time, size int, err error) {
+func (f *Forwarder) wrote(ctx context.Context, start time.Time, size int, err error) {
 	f.count.wrote(f.o.Now().Sub(start), size, err)
 	if taken(err) && f.hold.release() {
 		f.count.held(false)
 		f.o.Log.Info("receiver takes events again")
+		if f.hold.told.Swap(false) {
+			f.say(ctx, "sink.recovered", "the receiver takes events again")
+		}
 	}
 }
 

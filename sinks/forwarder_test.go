@@ -267,7 +267,46 @@ func TestForwarderHoldsOnAuth(t *testing.T) {
 		if l := f.Ledger(); l.Held || l.Accepted != 3 || l.LastError != "" {
 			t.Errorf("ledger afterwards: %+v", l)
 		}
+		if len(events) != 2 || events[1].Kind != "sink.recovered" || events[1].Consumer != "test" {
+			t.Errorf("health events afterwards: %+v", events)
+		}
 	})
+}
+
+// TestForwarderTellsOfAStall: a receiver that is away is told of once, after ten
+// minutes, and once when it is back; a short outage is not told.
+func TestForwarderTellsOfAStall(t *testing.T) {
+	outage := func(long time.Duration) (kinds []string) {
+		synctest.Test(t, func(t *testing.T) {
+			until := time.Now().Add(long)
+			s := &fakeSink{write: func(_ int, evs []schemas.Event) (Receipt, error) {
+				if time.Now().Before(until) {
+					return Receipt{Events: len(evs)}, &WriteError{Kind: KindRetry, Code: "network", Err: errors.New("away")}
+				}
+				return Receipt{Events: len(evs)}, nil
+			}}
+			calls := 0
+			f := newTestForwarder(t, s, func(o *Options) {
+				o.Health = func(_ context.Context, h schemas.Health) error {
+					if calls++; calls == 1 {
+						return errors.New("journal is away")
+					}
+					kinds = append(kinds, h.Kind)
+					return nil
+				}
+			})
+			if err := f.Consume(t.Context(), []*schemas.Batch{testBatch(1, 3)}); err != nil {
+				t.Error(err)
+			}
+		})
+		return kinds
+	}
+	if got := outage(3 * time.Hour); !slices.Equal(got, []string{"sink.stalled", "sink.recovered"}) {
+		t.Errorf("a long outage makes %v", got)
+	}
+	if got := outage(9 * time.Minute); len(got) != 0 {
+		t.Errorf("a short outage makes %v", got)
+	}
 }
 
 func TestForwarderStopsWithItsContext(t *testing.T) {

@@ -173,6 +173,13 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// Windowed is a Sink whose receiver keeps the time of an event only if that
+// lies no further back than past; of what is older it does what the text says.
+// Who sends history again asks first.
+type Windowed interface {
+	Window() (past time.Duration, what string)
+}
+
 // Common are the settings that every sink has beside its own.
 type Common struct {
 	// Filter is a CEL expression over the fields of an event, such as

@@ -232,7 +232,7 @@ func (c *config) settle(dir string) {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
 	if !c.given.detectors {
-		c.Detectors = must(plugList("subscription", "burst", "denial", "rateband", "shape", "sigma"))
+		c.Detectors = must(plugList("subscription", "burst", "denial", "rateband", "shape", "sigma", "gatecheck", "joined", "silence", "tampering"))
 	}
 }
 

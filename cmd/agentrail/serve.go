@@ -158,6 +158,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 
 	own := owner{append: j.Append}
+	own.configLoaded(ctx, c, log)
 	forwarders := map[string]*sinks.Forwarder{}
 	sinkMetrics := sinks.NewMetrics(reg)
 	for _, sc := range c.Sinks {
@@ -335,6 +336,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 				log.Error("tokens not read again; the old ones stay", "err", err)
 			} else {
 				log.Info("tokens read again")
+				own.configLoaded(ctx, c, log)
 			}
 		case err := <-served:
 			return fmt.Errorf("listener ended: %w", err)

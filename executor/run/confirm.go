@@ -176,22 +176,14 @@ func (e *Engine) Answer(ctx context.Context, id, by string, approve bool) (state
 	return q, err
 }
 
-// Sweep does what time brings: questions expire and pauses lapse, each on record,
-// and old runs are forgotten. It is called every few seconds.
+// Sweep does what time brings: questions expire, each on record, and old runs
+// are forgotten. It is called every few seconds.
 func (e *Engine) Sweep(ctx context.Context) error {
 	e.expire(ctx)
 	if err := e.forget(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	over, err := e.o.Store.Lapse(ctx)
-	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	var errs []error
-	for _, p := range over {
-		errs = append(errs, e.put(e.lapsed(p)))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // forget removes old runs from the state, once an hour.
@@ -211,22 +203,6 @@ func (e *Engine) forget(ctx context.Context) error {
 		e.o.Log.Info("old runs are forgotten", "runs", n)
 	}
 	return err
-}
-
-func (e *Engine) lapsed(p state.Pause) trail.Record {
-	w := trail.Who{Program: e.o.Program, Log: auditLog, User: e.o.Program, UserType: "SERVICE", Initiator: trail.InitiatorAPI}
-	a := trail.Act{At: p.Until, Reason: "its time was over: " + p.Reason, Response: p.Response}
-	switch p.Kind {
-	case state.PauseSubscription:
-		a.Verb, w.Subscription = trail.ResumeSubscription, p.Target
-	case state.PauseAgent:
-		a.Verb, w.Agent = trail.ResumeAgent, p.Target
-	case state.PauseActor:
-		a.Verb, a.Target = trail.ResumeActor, p.Target
-	default:
-		a.Verb, a.Target = trail.ResumeTenant, p.Target
-	}
-	return w.Act(a)
 }
 
 // expire marks the questions whose time is over, and ends the single calls that

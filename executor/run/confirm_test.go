@@ -164,13 +164,6 @@ func TestDeclinedAndExpiredAreOutcomesOfTheirOwn(t *testing.T) {
 	if n != 4 || len(b.writes()) != 0 {
 		t.Errorf("%d records of expiry: %q", n, b.records())
 	}
-	lapsed := state.Pause{Kind: state.PauseAgent, Target: "digest", Reason: "burst", At: past, Until: past.Add(time.Minute)}
-	if err := b.store.Pause(t.Context(), lapsed); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.engine.Sweep(t.Context()); err != nil || !slices.Contains(b.records(), "resumeagent 200") {
-		t.Errorf("a pause that lapsed: %v %q", err, b.records())
-	}
 }
 
 // TestInteractiveRunWaits in the middle, and goes on once it is confirmed.

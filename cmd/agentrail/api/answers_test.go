@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -169,9 +170,18 @@ func TestEventsAsCSVAreNoFormulas(t *testing.T) {
 func TestEventsStreamAsNDJSON(t *testing.T) {
 	r := newRig(t, nil)
 	r.store.rows = 12_000
+	before := len(r.log.batches)
 	got := r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=11000", "")
 	if n := strings.Count(got.body, "\n"); n != 11_000 || got.header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%d rows as %s", n, got.header.Get("Content-Type"))
+	}
+	var c schemas.Control
+	if n := len(r.log.batches) - before; n != 1 || json.Unmarshal(r.log.batches[before].Events[0].Raw, &c) != nil || c.Verb != schemas.EventsExported || c.Author != "acme-viewer" || c.Args["rows"] != "11000" {
+		t.Errorf("%d batches, the export is on record as %+v", n, c)
+	}
+	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=9999", "")
+	if len(r.log.batches) != before+1 {
+		t.Error("a small export is on record")
 	}
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "image/png"); got.status != 406 {
 		t.Errorf("image/png: %d", got.status)

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/agentrail/agentrail/internal/problem"
@@ -141,14 +143,17 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 		write, finish = rows.Write, rows.Flush
 		return nil
 	}
+	rows := 0
 	err := a.eachEvent(w, r, q, func(e Event) error {
 		if write == nil {
 			if err := begin(); err != nil {
 				return err
 			}
 		}
+		rows++
 		return write(e)
 	})
+	a.exported(r, format, rows)
 	if err != nil && write == nil {
 		a.fail(w, r, "events", err)
 		return
@@ -164,6 +169,23 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 			a.log.Error("export cut off", "path", r.URL.Path, "err", err)
 		}
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// manyRows is how many rows an export has that is put on record with its count.
+const manyRows = 10_000
+
+// exported puts on record that its caller took many rows out, whole or cut off.
+func (a *api) exported(r *http.Request, format string, rows int) {
+	if rows < manyRows {
+		return
+	}
+	c := schemas.Control{
+		Verb: schemas.EventsExported, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events were exported",
+		Args: map[string]string{"format": format, "rows": strconv.Itoa(rows)},
+	}
+	if _, err := a.appendControl(r.WithContext(context.WithoutCancel(r.Context())), c); err != nil {
+		a.log.Error("export is not on record", "rows", rows, "err", err)
 	}
 }
 
