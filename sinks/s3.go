@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -39,6 +40,10 @@ type s3Config struct {
 	Common Common `yaml:",inline"`
 	Bucket string `yaml:"bucket"`
 	Region string `yaml:"region"`
+	// Layout is lines, or security_lake for OCSF in Parquet.
+	Layout string `yaml:"layout"`
+	// Lake is for layout: security_lake.
+	Lake lakeConfig `yaml:"lake"`
 	// Key of an object; {range} must be in it, {tenant}, {date}, {hour} and
 	// {sink} may. Date and hour are UTC and those at which the journal took
 	// the events.
@@ -78,7 +83,7 @@ type s3Sink struct {
 
 func openS3(ctx context.Context, c plug.Config, d Deps) (Sink, error) {
 	conf := s3Config{
-		Common: DefaultCommon(), Key: "agentrail/tenant={tenant}/dt={date}/hour={hour}/{range}.ndjson.gz", Timeout: plug.Duration(time.Minute),
+		Common: DefaultCommon(), Layout: "lines", Lake: lakeConfig{Source: "AGENTRAIL_{class}"}, Timeout: plug.Duration(time.Minute),
 	}
 	if err := c.Decode(&conf); err != nil {
 		return nil, err
@@ -98,6 +103,17 @@ func openS3(ctx context.Context, c plug.Config, d Deps) (Sink, error) {
 }
 
 func (c *s3Config) check() error {
+	switch c.Layout {
+	case "security_lake":
+		if err := c.Lake.check(c); err != nil {
+			return err
+		}
+		c.Key = "{range}" // for the checks below
+	case "lines":
+		c.Key = cmp.Or(c.Key, "agentrail/tenant={tenant}/dt={date}/hour={hour}/{range}.ndjson.gz")
+	default:
+		return fmt.Errorf("layout: %q is neither lines nor security_lake", c.Layout)
+	}
 	if c.Endpoint != "" {
 		if _, err := parseURL("endpoint", c.Endpoint); err != nil {
 			return err
@@ -153,6 +169,14 @@ func (s *s3Sink) connect(ctx context.Context, newClient ClientFactory) error {
 // Write stores one object: events of one hour and, where the key names it, of
 // one tenant.
 func (s *s3Sink) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.conf.Timeout))
+	defer cancel()
+	if _, err := s.creds.Retrieve(ctx); err != nil {
+		return Receipt{}, &WriteError{Kind: KindAuth, Code: "credentials", Err: fmt.Errorf("find credentials: %w", err)}
+	}
+	if s.conf.Layout == "security_lake" {
+		return s.writeLake(ctx, evs)
+	}
 	evs = evs[:s.together(evs)]
 	p := newPayload()
 	receipt := Receipt{Events: p.lines(s.format, evs, int(s.conf.Common.Batch.MaxBytes))}
@@ -161,22 +185,17 @@ func (s *s3Sink) Write(ctx context.Context, evs []schemas.Event) (Receipt, error
 	p = p.compress()
 	body := bytes.Clone(p.buf)
 	p.release()
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.conf.Timeout))
-	defer cancel()
-	if _, err := s.creds.Retrieve(ctx); err != nil {
-		return receipt, &WriteError{Kind: KindAuth, Code: "credentials", Err: fmt.Errorf("find credentials: %w", err)}
-	}
-	if _, err := s.client.PutObject(ctx, s.object(s.key(evs), body)); err != nil {
+	if _, err := s.client.PutObject(ctx, s.object(s.key(evs), "application/gzip", body)); err != nil {
 		return receipt, s3Failure(ctx, err)
 	}
 	receipt.Confirm = stored
 	return receipt, nil
 }
 
-func (s *s3Sink) object(key string, body []byte) *s3.PutObjectInput {
+func (s *s3Sink) object(key, contentType string, body []byte) *s3.PutObjectInput {
 	sum := sha256.Sum256(body)
 	o := &s3.PutObjectInput{
-		Bucket: &s.conf.Bucket, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: aws.String("application/gzip"),
+		Bucket: &s.conf.Bucket, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: &contentType,
 		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])), ServerSideEncryption: types.ServerSideEncryption(s.conf.SSE),
 	}
 	if s.conf.KMSKey != "" {
@@ -202,12 +221,16 @@ func (s *s3Sink) together(evs []schemas.Event) int {
 
 // key names the object after its first and last event.
 func (s *s3Sink) key(evs []schemas.Event) string {
-	first, last := &evs[0], &evs[len(evs)-1]
+	first := &evs[0]
 	at := time.Unix(0, first.Received).UTC()
-	span := fmt.Sprintf("%d-%020d.%06d-%020d.%06d", first.Shard, first.Offset, first.Index, last.Offset, last.Index)
 	return strings.NewReplacer(
-		"{range}", span, "{tenant}", url.QueryEscape(first.Tenant), "{date}", at.Format(time.DateOnly), "{hour}", at.Format("15"), "{sink}", url.QueryEscape(s.name),
+		"{range}", s3Span(first, &evs[len(evs)-1]), "{tenant}", url.QueryEscape(first.Tenant), "{date}", at.Format(time.DateOnly), "{hour}", at.Format("15"), "{sink}", url.QueryEscape(s.name),
 	).Replace(s.conf.Key)
+}
+
+// s3Span is the range of the journal from one event to another.
+func s3Span(first, last *schemas.Event) string {
+	return fmt.Sprintf("%d-%020d.%06d-%020d.%06d", first.Shard, first.Offset, first.Index, last.Offset, last.Index)
 }
 
 // Close drops idle connections.

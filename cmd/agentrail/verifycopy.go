@@ -73,6 +73,7 @@ func printCopy(c *console, file, dir string, got *notary.Copy, res *notary.Resul
 	p.line("", fmt.Sprintf("%s: %s", file, verdict))
 	p.line("events", fmt.Sprintf("%d, and %d repeats", got.Events, got.Repeats))
 	p.line("records", fmt.Sprintf("%d have their digest; %d were redacted or spaced by the sink and prove nothing; the others are not in the copy", got.Proved, got.Unproved))
+	p.line("", "the fields beside a record were read out of it and are not checked")
 	if got.Newest == nil {
 		p.line("signed", "nothing: forward class evidence, too")
 	} else {

@@ -37,19 +37,28 @@ const (
 	ocsfOther   = 99
 )
 
+// OCSFClass returns the number of the class that the event is written as.
+func OCSFClass(ev *schemas.Event) int {
+	switch {
+	case ev.Class == schemas.ClassAlert:
+		return ocsfFinding
+	case ev.Class == schemas.ClassActivity && managed(ev.Action):
+		return ocsfEntity
+	case ev.Class == schemas.ClassActivity, ev.Class == schemas.ClassControl:
+		return ocsfAPI
+	}
+	return ocsfBase
+}
+
 func (f ocsf) write(dst []byte, ev *schemas.Event) []byte {
 	o := object{append(dst, '{')}
 	activity := ocsfActivity(ev)
-	switch ev.Class {
-	case schemas.ClassAlert:
+	switch OCSFClass(ev) {
+	case ocsfFinding:
 		f.finding(&o, ev)
-	case schemas.ClassActivity:
-		if managed(ev.Action) {
-			f.entity(&o, ev, activity)
-		} else {
-			f.call(&o, ev, activity)
-		}
-	case schemas.ClassControl:
+	case ocsfEntity:
+		f.entity(&o, ev, activity)
+	case ocsfAPI:
 		f.call(&o, ev, activity)
 	default:
 		f.base(&o, ev)

@@ -95,6 +95,13 @@ func (s *S3) refuse(w http.ResponseWriter, status int, code string) {
 	_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>no</Message></Error>", code)
 }
 
+// Objects returns all objects, by key.
+func (s *S3) Objects() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.objects)
+}
+
 // Lines returns the lines of all objects, by key.
 func (s *S3) Lines() (map[string][]string, error) {
 	s.mu.Lock()
