@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios coverage screenshots clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults integration scenarios coverage screenshots grafana clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ ROUNDS ?= 50
 faults: build ## kill -9 of serve ROUNDS (50) times, a flipped bit, bad receivers, a full disk
 	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
 
+sinkfaults: ## each sink under each fault of its receiver, as a table
+	$(GO) run ./deploy/faults -modes table
+
 integration: build ## against programs that we did not write; prints what ran
 	./deploy/integration.sh
 
@@ -67,6 +70,10 @@ coverage: build ## docs/coverage.svg: which techniques the shipped rules and det
 screenshots: ## docs/page.png: the page after the sample day, by a real Chromium
 	@mkdir -p docs
 	$(GO) test -count=1 -tags integration -run TestScreenshots ./cmd/agentrail -args -screenshots $(CURDIR)/docs
+
+GRAFANA ?= $(DATA)/grafana
+grafana: build ## Grafana's provisioning files and dashboards in GRAFANA; GRAFANAFLAGS names addresses and token
+	$(BIN) grafana --out $(GRAFANA) $(GRAFANAFLAGS)
 
 clean: ## remove what was built; the data folder stays
 	rm -rf bin $(CACHE)

@@ -111,6 +111,14 @@ check "gate -> official MCP servers" mcp.log \
 check "alerts -> Debian's Alertmanager, amtool" alerting.log \
   "$root/deploy/integration/alerting.sh"
 
+check "rules, dashboards -> Debian's Prometheus" prometheus.log \
+  "$root/deploy/integration/prometheus.sh"
+
+check "systemd units -> systemd-analyze" units.log \
+  "$root/deploy/integration/units.sh"
+check "compose.yaml -> docker compose" compose.log \
+  "$root/deploy/integration/compose.sh"
+
 check "up --once: the sample day" up.log \
   "$root/deploy/smoke.sh"
 

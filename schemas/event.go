@@ -155,7 +155,7 @@ const (
 	ClassActivity Class = iota + 1 // what agents and people did: detectors see these
 	ClassAlert                     // transitions of alerts
 	ClassControl                   // what admins and policies asked for
-	ClassEvidence                  // signed heads, checkpoints
+	ClassEvidence                  // signed heads, checkpoints, statements of delivery
 	ClassHealth                    // dead letters, gaps, the pipeline about itself
 )
 

@@ -148,6 +148,7 @@ func TestSchemasOfWhatIsEmitted(t *testing.T) {
 	f("dead_letter", reflect.TypeFor[schemas.DeadLetter]())
 	f("health", reflect.TypeFor[schemas.Health]())
 	f("head", reflect.TypeFor[schemas.Head]())
+	f("statement", reflect.TypeFor[schemas.Statement]())
 }
 
 func TestSchemaOfEvents(t *testing.T) {

@@ -522,3 +522,66 @@ func rejectedIndexes(err error) []uint32 {
 	slices.Sort(out)
 	return out
 }
+
+// TestForwarderKeepsOrderWithOneInFlight follows a journal into a receiver that
+// fails now and then, confirms late and takes part of a write: with in_flight 1
+// events come in the order of the journal, but for those that come again.
+func TestForwarderKeepsOrderWithOneInFlight(t *testing.T) {
+	const batches, size = 40, 25
+	j, err := journal.OpenDisk(t.Context(), journal.Options{Dir: t.TempDir(), Decode: decodeLines, ReserveBytes: -1, SegmentBytes: 1 << 20, Tick: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	for i := range batches {
+		if _, err := j.Append(t.Context(), lines(t, i, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var order []schemas.ID
+	seen := map[schemas.ID]bool{}
+	s := &fakeSink{}
+	s.write = func(n int, evs []schemas.Event) (Receipt, error) {
+		if n%4 == 1 {
+			return Receipt{Events: len(evs)}, errors.New("away")
+		}
+		k := 1 + n%7
+		k = min(k, len(evs))
+		for i := range evs[:k] {
+			if !seen[evs[i].ID] {
+				seen[evs[i].ID] = true
+				order = append(order, evs[i].ID)
+			}
+		}
+		return Receipt{Events: k, Confirm: func(context.Context) error {
+			if n%11 == 3 {
+				return errors.New("not indexed")
+			}
+			return nil
+		}}, nil
+	}
+	f := newTestForwarder(t, s, func(o *Options) { o.Common.InFlight = 1 })
+	cur, err := j.Open(t.Context(), "soc", 0, journal.FromStart())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cur.Close()
+	o := f.FollowOptions()
+	o.Rows = 60
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- journal.Follow(ctx, cur, f, o) }()
+	await(t, func() bool { return settled(f) == batches*size })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range order {
+		if want := testID(uint64(i/size), i%size); id != want {
+			t.Fatalf("event %d is %v, want %v", i, id, want)
+		}
+	}
+	if len(order) != batches*size {
+		t.Errorf("%d events arrived", len(order))
+	}
+}

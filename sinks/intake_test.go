@@ -116,7 +116,7 @@ func TestIntakesHoldOnAuth(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameIDs(t, wantIDs(b), r.ids(t))
-		if len(said) != 1 || !strings.HasPrefix(said[0], "sink.auth ") || !strings.Contains(said[0], hints[r.kind]) {
+		if len(said) != 2 || !strings.HasPrefix(said[1], "sink.recovered ") || !strings.HasPrefix(said[0], "sink.auth ") || !strings.Contains(said[0], hints[r.kind]) {
 			t.Errorf("said %q", said)
 		}
 		if strings.Contains(strings.Join(said, ""), sumoPath) || strings.Contains(strings.Join(said, ""), "k3y") {

@@ -34,6 +34,7 @@ var edges = map[string][]string{
 	"collector/survey":              {"schemas"},
 	"collector/store":               {"schemas", "schemas/clickhouse", "collector/journal", "collector/store/engine", "internal/otlpwire"},
 	"collector/store/engine":        {"internal/durable"},
+	"collector/store/sqlread":       {"collector/store/engine"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},
@@ -60,12 +61,25 @@ var edges = map[string][]string{
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "detectors/sigma", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "schemas"},
+	"dashboards/grafana":            {},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
 }
 
 // free may import anything of ours: programs, which wire.
 var free = []string{"cmd/agentrail", "deploy/faults"}
+
+// TestProviderOfTestsIsNotLinked: the identity provider that tests log in at is no
+// part of the program.
+func TestProviderOfTestsIsNotLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "github.com/agentrail/agentrail/cmd/agentrail").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	if !strings.Contains(string(out), "github.com/coreos/go-oidc/v3/oidc") || strings.Contains(string(out), "zitadel") {
+		t.Error("the program links the provider of the tests, or no client of providers")
+	}
+}
 
 func TestImportGraph(t *testing.T) {
 	const module = "github.com/agentrail/agentrail/"

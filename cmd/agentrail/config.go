@@ -35,6 +35,7 @@ type config struct {
 	Journal   journalConfig  `yaml:"journal"`
 	Evidence  evidenceConfig `yaml:"evidence"`
 	Store     storeConfig    `yaml:"store"`
+	SQL       sqlConfig      `yaml:"sql"`
 	Tempo     tempoConfig    `yaml:"tempo"`
 	Mappings  []string       `yaml:"mappings"` // further mapping files; one of a shipped name takes its place
 	Sources   []plug.Config  `yaml:"sources"`
@@ -59,6 +60,8 @@ type authConfig struct {
 	// Issuers let callers in that bring a signed token (JWT) of an identity
 	// provider, such as a push subscription of Google Cloud Pub/Sub.
 	Issuers []auth.Issuer `yaml:"issuers"`
+	// OIDC is the identity provider at which people log in to the pages.
+	OIDC *auth.OIDC `yaml:"oidc"`
 }
 
 // logConfig says what the program logs about itself.
@@ -99,6 +102,23 @@ type storeConfig struct {
 	Cache  string     `yaml:"cache"`  // folder of the fetched library; default: the user's cache folder
 	Memory plug.Bytes `yaml:"memory"` // cap of the engine; default 1GiB
 	Raw    *bool      `yaml:"raw"`    // keep records as received in the store too; default true
+}
+
+// sqlConfig lets callers with the role sql, such as Grafana, read the store's
+// tables at /agentrail/v1/sql.
+type sqlConfig struct {
+	Enabled bool `yaml:"enabled"` // default false
+	// URL of a ClickHouse's HTTP interface with a user that may only read:
+	// http://reader:key@host:8123/database. Mandatory for store.kind clickhouse;
+	// the embedded engine needs none.
+	URL     plug.Secret `yaml:"url"`
+	URLFile string      `yaml:"url_file"`
+
+	Time   plug.Duration `yaml:"time"`    // of one statement; default 30s
+	Rows   int64         `yaml:"rows"`    // of one answer; default 1000000
+	Bytes  plug.Bytes    `yaml:"bytes"`   // of one answer; default 256MiB
+	Memory plug.Bytes    `yaml:"memory"`  // of one statement; default 512MiB
+	AtOnce int           `yaml:"at_once"` // statements at once; default 4
 }
 
 // tempoConfig says where traces are searched, and read if the store lacks
@@ -224,6 +244,9 @@ func (c *config) settle(dir string) {
 			*p.path = filepath.Join(dir, *p.path)
 		}
 	}
+	if o := c.Auth.OIDC; o != nil && o.ClientSecretFile != "" && !filepath.IsAbs(o.ClientSecretFile) {
+		o.ClientSecretFile = filepath.Join(dir, o.ClientSecretFile)
+	}
 	if f := c.Alerting.File; f != "" && !filepath.IsAbs(f) {
 		c.Alerting.File = filepath.Join(dir, f)
 	}
@@ -270,6 +293,11 @@ func (c *config) check() error {
 			fault("auth.issuers[%d]: %v", i, err)
 		}
 	}
+	if c.Auth.OIDC != nil {
+		if err := c.Auth.OIDC.Check(); err != nil {
+			fault("auth.oidc: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		fault("log.level is %q; use debug, info, warn or error", c.Log.Level)
 	}
@@ -288,6 +316,7 @@ func (c *config) check() error {
 	default:
 		fault("store.kind is %q; use embedded, clickhouse or none", c.Store.Kind)
 	}
+	errs = append(errs, c.checkSQL()...)
 	if c.Journal.SegmentBytes < 1<<20 {
 		fault("journal.segment_bytes is below 1MiB")
 	}
@@ -308,7 +337,7 @@ func (c *config) check() error {
 	}
 	errs = append(errs, uniqueNames("detector", nil, c.Detectors)...)
 	// Cursors and dead letters bear the names of sources and sinks.
-	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0}
+	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0, sinks.LedgerName: 0, sinks.ReplayName: 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
 	if c.Executor != nil {
@@ -318,6 +347,24 @@ func (c *config) check() error {
 		fault("%v", err)
 	}
 	return errors.Join(errs...)
+}
+
+// checkSQL returns the faults of the SQL endpoint's settings.
+func (c *config) checkSQL() (errs []error) {
+	fault := func(msg string) { errs = append(errs, &plug.Error{File: c.file, Msg: msg}) }
+	s := c.SQL
+	switch given := s.URL != "" || s.URLFile != ""; {
+	case s.Enabled && c.Store.Kind == "none":
+		fault("sql.enabled is true but store.kind is none; there are no tables to read")
+	case s.Enabled && c.Store.Kind == "clickhouse" && !given:
+		fault("sql.url is empty; write the address of ClickHouse's HTTP interface with a user that may only read, such as url: ${env:CLICKHOUSE_READER}")
+	case given && c.Store.Kind != "clickhouse":
+		fault("sql.url is set but store.kind is " + c.Store.Kind + "; the embedded engine needs none")
+	}
+	if s.Time < 0 || s.Rows < 0 || s.Bytes < 0 || s.Memory < 0 || s.AtOnce < 0 {
+		fault("sql: a limit is below zero")
+	}
+	return errs
 }
 
 // uniqueNames returns a fault for each entry whose name is taken, and notes the

@@ -181,6 +181,16 @@ func (st *storage) opened() (*store.Store, error) {
 	return st.s, nil
 }
 
+// running returns the embedded engine, or why it does not run yet.
+func (st *storage) running() (*engine.Supervisor, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.s == nil || st.engine == nil {
+		return nil, fmt.Errorf("the store is not open yet: %w", st.last)
+	}
+	return st.engine, nil
+}
+
 // queries shows the store to the API.
 func (st *storage) queries() api.Store {
 	if st == nil {

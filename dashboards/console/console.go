@@ -52,6 +52,10 @@ type Options struct {
 	Status func(ctx context.Context) (api.Status, error)
 	Ready  func(ctx context.Context) []string
 
+	// NoteRead puts on record that the visitor is shown the content of these
+	// records; on an error nothing is shown. Nil: reads are not recorded.
+	NoteRead func(r *http.Request, ids ...string) error
+
 	Version string
 	Log     *slog.Logger     // nil: silent
 	Now     func() time.Time // nil: time.Now
@@ -111,15 +115,17 @@ func (c *Console) Routes() map[string]http.Handler {
 		return c.headers(c.o.Sessions.RequirePage(c.page(p), c.refuse, readers...))
 	}
 	return map[string]http.Handler{
-		"GET /{$}":           page(c.overview),
-		"GET /alerts":        page(c.alerts),
-		"GET /alerts/{id}":   page(c.alert),
-		"GET /events":        page(c.events),
-		"GET /events/{id}":   page(c.event),
-		"GET /login":         c.headers(http.HandlerFunc(c.loginPage)),
-		"POST /login":        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
-		"POST /logout":       c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
-		"GET /assets/{name}": c.headers(http.HandlerFunc(c.asset)),
+		"GET /{$}":            page(c.overview),
+		"GET /alerts":         page(c.alerts),
+		"GET /alerts/{id}":    page(c.alert),
+		"GET /events":         page(c.events),
+		"GET /events/{id}":    page(c.event),
+		"GET /login":          c.headers(http.HandlerFunc(c.loginPage)),
+		"GET /login/oidc":     c.headers(http.HandlerFunc(c.loginAway)),
+		"GET /login/callback": c.headers(http.HandlerFunc(c.loginBack)),
+		"POST /login":         c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
+		"POST /logout":        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
+		"GET /assets/{name}":  c.headers(http.HandlerFunc(c.asset)),
 	}
 }
 
@@ -148,6 +154,8 @@ type frame struct {
 	Live    bool
 	Version string
 	Path    string // of this page, to come back to
+
+	shown []string // records whose content the page shows
 }
 
 // May reports whether the visitor may read the content of records.
@@ -170,6 +178,7 @@ func (c *Console) page(build func(*http.Request, *frame) (view, error)) http.Han
 		user, _ := auth.FromContext(r.Context())
 		f := &frame{User: user, Version: c.o.Version, Path: r.URL.RequestURI()}
 		w.Header().Set("Vary", "Accept")
+		build := c.recorded(build)
 		v, err := build(r, f)
 		var to *redirect
 		switch {
@@ -184,6 +193,18 @@ func (c *Console) page(build func(*http.Request, *frame) (view, error)) http.Han
 			c.render(w, http.StatusOK, v)
 		}
 	})
+}
+
+// recorded puts on record whose content the view shows before it is shown.
+func (c *Console) recorded(build func(*http.Request, *frame) (view, error)) func(*http.Request, *frame) (view, error) {
+	return func(r *http.Request, f *frame) (view, error) {
+		f.shown = nil
+		v, err := build(r, f)
+		if err == nil && len(f.shown) > 0 && c.o.NoteRead != nil {
+			err = c.o.NoteRead(r, f.shown...)
+		}
+		return v, err
+	}
 }
 
 // redirect is returned by pages that have another address.

@@ -20,7 +20,7 @@ import (
 
 var roles = []auth.Role{
 	auth.RoleIngest, auth.RoleExecutor, auth.RoleMember, auth.RoleCreator, auth.RoleViewer,
-	auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor,
+	auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor, auth.RoleSQL,
 }
 
 func generate(t *testing.T, path string, p auth.Principal, lifetime time.Duration) string {

@@ -40,6 +40,9 @@ type verb struct {
 	alert bool          // the target is an alert, and the verb must make sense in its state
 	args  []string      // that it must have
 	ttl   time.Duration // it must have a TTL, of at most so much
+	// whole checks the control of a verb that concerns the pipeline of all
+	// tenants: only the operator's may ask for it.
+	whole func(a *api, ctx context.Context, c schemas.Control) error
 }
 
 // verbs are all that can be asked for. What is paused is the executor's to
@@ -51,6 +54,9 @@ func verbs() map[string]verb {
 		"dlq.retry":    {roles: changers, check: (*api).checkDeadLetter},
 		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
+
+		"sink.replay":      {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay, args: []string{"from", "to"}},
+		"sink.replay_stop": {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay},
 
 		schemas.AlertAck:       {roles: changers, alert: true},
 		schemas.AlertAssign:    {roles: changers, alert: true, args: []string{"assignee"}},
@@ -109,6 +115,16 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 	if v.check != nil {
 		if err := v.check(a, r.Context(), p.Tenant, c.Target); err != nil {
 			a.fail(w, r, "target "+c.Target, err)
+			return
+		}
+	}
+	if v.whole != nil {
+		if !a.operator(r) {
+			notOperator(w)
+			return
+		}
+		if err := v.whole(a, r.Context(), c); err != nil {
+			a.fail(w, r, "sink "+c.Target, err)
 			return
 		}
 	}
@@ -183,6 +199,13 @@ func (a *api) checkDeadLetter(ctx context.Context, tenant, id string) error {
 	}
 	_, err := a.o.DeadLetters.Get(ctx, tenant, id)
 	return err
+}
+
+func (a *api) checkReplay(ctx context.Context, c schemas.Control) error {
+	if a.o.CheckReplay == nil {
+		return ErrNotFound
+	}
+	return a.o.CheckReplay(ctx, c)
 }
 
 // appendControl completes the control from the credential and the clock and

@@ -222,6 +222,8 @@ func (a *api) event(w http.ResponseWriter, r *http.Request) {
 	}
 	if !principal(r).Has(contents...) {
 		e.Raw = nil
+	} else if e.Raw != nil && !a.showing(w, r, e.ID) {
+		return
 	}
 	writeJSON(w, http.StatusOK, e)
 }

@@ -110,7 +110,7 @@ func (h *handler) authenticate(r *http.Request) (string, error) {
 // used again by anyone of the user once they are undone.
 func (h *handler) settings(user string, req *request) (set []setting, base bool, err error) {
 	if user == UserWriter {
-		return req.settings, true, nil
+		return req.settings, indexSetting(req.settings, "readonly") < 0, nil
 	}
 	caps := []setting{
 		{"max_execution_time", fmt.Sprint(int64((h.o.QueryTime + time.Second - 1) / time.Second))},
@@ -153,7 +153,7 @@ func (h *handler) carryOut(out *output, r *http.Request, c *conn, req *request, 
 	if err := h.dispatch(out, c, req, mark); err != nil {
 		return err
 	}
-	if len(settings) > 0 && settings[len(settings)-1].name != "readonly" {
+	if len(settings) > 0 && indexSetting(settings, "readonly") < 0 {
 		return c.exec("SET " + joinSettings(settings, true))
 	}
 	return nil

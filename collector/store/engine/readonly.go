@@ -67,6 +67,8 @@ var readerSettings = map[string]bool{
 	"max_block_size":              true,
 	"max_rows_to_read":            true,
 	"max_bytes_to_read":           true,
+	"max_result_bytes":            true,
+	"additional_table_filters":    true, // narrows only
 	"join_use_nulls":              true,
 	"group_by_use_nulls":          true,
 	"final":                       true,
