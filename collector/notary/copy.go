@@ -161,7 +161,7 @@ func (c *Copy) line(n int, text []byte) {
 }
 
 // redacted is what a sink leaves of a value that it took out.
-var redacted = regexp.MustCompile(`"sha256:[0-9a-f]{64}"`)
+var redacted = regexp.MustCompile(`"(hmac-)?sha256:[0-9a-f]{64}"|"\*\*\*"`)
 
 // record holds the record to its digest. A sink writes white space and what
 // misleads a reader otherwise than it was received, and redacts.
@@ -189,7 +189,7 @@ func (c *Copy) record(ev *copied, h held, n int) {
 		c.Unproved++
 		return
 	}
-	c.find(n, "changed", "the record is not the one whose digest stands beside it")
+	c.find(n, "changed", "the record is not the one whose digest stands beside it: it was changed, or the sink drops fields of records (redact)")
 }
 
 // heads checks those that the event is or carries.
