@@ -121,6 +121,11 @@ func cut[T any](list []T, limit int) ([]T, bool) {
 // that an error before it gets a proper answer; after it, the connection is
 // cut, since a part must not look like the whole.
 func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format string) {
+	about := schemas.Control{Verb: schemas.EventsExport, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events exported", Args: map[string]string{"format": format}}
+	if _, err := a.appendControl(r.Context(), principal(r), "", about); err != nil {
+		a.fail(w, r, "record of this export", err)
+		return
+	}
 	var write func(Event) error
 	finish := func() error { return nil }
 	begin := func() (err error) {
@@ -129,6 +134,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 		h.Set("Cache-Control", "no-store")
 		if format == "ndjson" {
 			h.Set("Content-Type", "application/x-ndjson")
+			h.Set("Content-Disposition", `attachment; filename="events.ndjson"`)
 			write = writeNDJSON(w)
 			return nil
 		}
