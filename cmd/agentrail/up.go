@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -49,8 +50,9 @@ type up struct {
 	token string
 	login string // path of the page, logged in once
 
-	executor  string // its address, once it listens
-	reference bool   // the agents' servers are those of npm
+	executor  string                 // its address, once it listens
+	executing atomic.Pointer[string] // the same, for the pages
+	reference bool                   // the agents' servers are those of npm
 
 	past  upState
 	view  *upView
@@ -86,7 +88,8 @@ func (u *up) run(ctx context.Context) error {
 				u.login = login(upPrincipal)
 				ready <- addr
 			},
-			onStore: u.store.take,
+			onStore:  u.store.take,
+			executor: u.executorForPages,
 		})
 	}()
 	var addr string

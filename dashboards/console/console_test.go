@@ -45,6 +45,7 @@ type rig struct {
 	events  map[string][]api.Event
 	changed chan struct{}
 	acts    []schemas.Control // on every alert
+	asked   []api.ControlRequest
 }
 
 func newRig(t *testing.T, change func(*console.Options)) *rig {
@@ -79,6 +80,15 @@ func newRig(t *testing.T, change func(*console.Options)) *rig {
 			return api.Status{Stages: []api.Stage{{Name: "received", Events: 1234567, Rejected: 3}, {Name: "journalled", Events: 7}}, Consumers: []api.ConsumerStage{
 				{Name: "store", Kind: "store", Lag: 900, OldestUnread: 61, Retries: 4, Parked: 2, LastError: "ClickHouse <b>is</b> away"}, {Name: "detectors", Kind: "detectors", Events: 7},
 			}}, nil
+		},
+		Ask: func(_ context.Context, p *auth.Principal, req api.ControlRequest) (api.ControlReceipt, error) {
+			if !api.May(p, req.Verb) {
+				return api.ControlReceipt{}, &api.Forbidden{Verb: req.Verb}
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.asked = append(r.asked, req)
+			return api.ControlReceipt{Control: schemas.Control{ID: fmt.Sprintf("%032d", len(r.asked)), Verb: req.Verb, Target: req.Target, Author: p.Name}}, nil
 		},
 		Ready: func(context.Context) []string { return []string{"store: starting"} }, Version: "test", Now: func() time.Time { return now },
 	}
