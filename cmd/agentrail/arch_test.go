@@ -58,7 +58,7 @@ var edges = map[string][]string{
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "schemas"},
-	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api", "executor/platform", "executor/response"},
+	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api", "executor/platform", "executor/response", "internal/problem"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
 }
 

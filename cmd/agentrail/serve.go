@@ -293,7 +293,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	pages, err := web.New(web.Options{
 		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: traces.queries(st.queries()), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
-		Ask: server.Ask, Executor: c.Console.executor(o.executor), DeadLetters: deadLetters(dead), Sources: seen.list,
+		Ask: server.Ask, Exported: server.Exported, Seal: sealCase(key, rec, c.Auth.Tenant), Executor: c.Console.executor(o.executor), DeadLetters: deadLetters(dead), Sources: seen.list,
 		Detectors: detectorParts(c), Evidence: evidenceOf(c, key), Settings: settings(c),
 		Version: version, Log: log.With("part", "console"),
 	})

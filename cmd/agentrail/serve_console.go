@@ -2,13 +2,17 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/collector/notary"
+	"github.com/agentrail/agentrail/collector/recent"
 	web "github.com/agentrail/agentrail/dashboards/console"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // executor is where the pages ask; nil if there is none. What the caller of
@@ -91,4 +95,35 @@ func settings(c *config) (out []web.Setting) {
 	secret("console", "executor_token", c.Console.ExecutorToken, c.Console.ExecutorTokenFile)
 	add("console", "executor_tenant", "%s", c.Console.ExecutorTenant)
 	return out
+}
+
+// sealCase signs the files of a case with the key of the heads and adds the
+// newest head that is known.
+func sealCase(key *notary.Key, rec *recent.Recent, operator string) func(context.Context, []string, []web.CaseFile) ([]web.CaseFile, error) {
+	return func(_ context.Context, about []string, files []web.CaseFile) ([]web.CaseFile, error) {
+		var out []web.CaseFile
+		head := "head none"
+		for _, ev := range rec.Events(operator, func(ev *schemas.Event) bool { return ev.Class == schemas.ClassEvidence && ev.Kind == "head" }) {
+			var h schemas.Head
+			if err := json.Unmarshal([]byte(ev.Raw), &h); err != nil {
+				return nil, fmt.Errorf("read head for a case: %w", err)
+			}
+			text, err := notary.Note(h)
+			if err != nil {
+				return nil, fmt.Errorf("write head of a case: %w", err)
+			}
+			out = append(out, web.CaseFile{Path: notary.HeadName, Body: []byte(text)})
+			head = fmt.Sprintf("head %d %s", h.Offset, h.Digest)
+			break // the newest comes first
+		}
+		var sums []notary.Sum
+		for _, f := range files {
+			sums = append(sums, notary.SumOf(f.Path, f.Body))
+		}
+		manifest, err := key.SignManifest(append(about, head), sums)
+		if err != nil {
+			return nil, err
+		}
+		return append(out, web.CaseFile{Path: notary.ManifestName, Body: manifest}), nil
+	}
 }

@@ -14,20 +14,22 @@ import (
 )
 
 func newVerify(c *console) *cobra.Command {
-	var data, format string
+	var data, format, caseFile string
 	var keys, heads []string
 	cmd := &cobra.Command{
 		Use:   "verify --data DIR --key FILE",
-		Short: "Prove offline that the journal is unchanged",
+		Short: "Prove offline that the journal, or an exported case, is unchanged",
 		Long: "Read the whole journal and compare checksums, the digest of every record, the chain of frames and the signed heads.\n" +
 			"The first changed, missing or reordered frame is named. Nothing is changed and no server is asked.\n" +
 			"That its end was not cut off, or the whole replaced by an older copy, only a head can show that was kept elsewhere:\n" +
 			"give it with --head (the JSON of a head event as a sink wrote it, or a signed note).",
 		Example: "  agentrail verify --data /var/lib/agentrail --key /etc/agentrail/head.key.pub\n" +
-			"  agentrail verify --data /var/lib/agentrail --key head.key.pub --head head-from-siem.json",
+			"  agentrail verify --data /var/lib/agentrail --key head.key.pub --head head-from-siem.json\n" +
+			"  agentrail verify --case case.zip --key head.key.pub",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&data, "data", "data", "data folder of the server, or the folder of a journal")
+	cmd.Flags().StringVar(&caseFile, "case", "", "zip file of `agentrail case export`, or the folder with its files, instead of a journal")
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with the public key, head.key.pub; again for keys before it (mandatory)")
 	cmd.Flags().StringSliceVar(&heads, "head", nil, "file with a head that was kept elsewhere; may be given again")
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "format: table or json")
@@ -38,6 +40,9 @@ func newVerify(c *console) *cobra.Command {
 		o, err := verifyOptions(keys, heads)
 		if err != nil {
 			return err
+		}
+		if caseFile != "" {
+			return verifyCase(c, format, caseFile, o.Keys)
 		}
 		dir, err := journalFolder(data)
 		if err != nil {

@@ -54,6 +54,11 @@ type Options struct {
 
 	// Ask puts what a visitor asks for on record, as api.Server.Ask. Mandatory.
 	Ask func(ctx context.Context, p *auth.Principal, req api.ControlRequest) (api.ControlReceipt, error)
+	// Exported puts on record that the principal takes something away. Mandatory.
+	Exported func(ctx context.Context, p *auth.Principal, verb, target string) error
+	// Seal signs the files of a case and returns those that prove it. Nil: cases
+	// cannot be exported.
+	Seal func(ctx context.Context, about []string, files []CaseFile) ([]CaseFile, error)
 	// Executor says what is subscribed to, paused and answered. Nil: pages are
 	// made from records and say so.
 	Executor *Executor
@@ -93,8 +98,8 @@ var (
 // New returns the console.
 func New(o Options) (*Console, error) {
 	if o.Sessions == nil || o.Recent.Events == nil || o.Recent.Alert == nil || o.Alerts == nil || o.History == nil || o.Evicted == nil || o.Changed == nil ||
-		o.Record == nil || o.Ask == nil || o.Neighbours == nil || o.Status == nil || o.Ready == nil {
-		return nil, errors.New("open console: sessions, recent, alerts, history, evicted, changed, record, ask, neighbours, status and ready are mandatory")
+		o.Record == nil || o.Ask == nil || o.Exported == nil || o.Neighbours == nil || o.Status == nil || o.Ready == nil {
+		return nil, errors.New("open console: sessions, recent, alerts, history, evicted, changed, record, ask, exported, neighbours, status and ready are mandatory")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -125,28 +130,30 @@ func (c *Console) Routes() map[string]http.Handler {
 		return c.headers(c.o.Sessions.RequirePage(c.page(p), c.refuse, readers...))
 	}
 	return map[string]http.Handler{
-		"GET /{$}":                page(c.overview),
-		"GET /alerts":             page(c.alerts),
-		"GET /alerts/{id}":        page(c.alert),
-		"GET /events":             page(c.events),
-		"GET /events/{id}":        page(c.event),
-		"GET /subscriptions":      page(c.subscriptions),
-		"GET /subscriptions/{id}": page(c.subscription),
-		"GET /agents":             page(c.agents),
-		"GET /agents/{name}":      page(c.agent),
-		"GET /runs":               page(c.runs),
-		"GET /runs/{id}":          page(c.run),
-		"GET /responses":          page(c.responses),
-		"GET /responses/{id}":     page(c.response),
-		"GET /detectors":          page(c.detectors),
-		"GET /pipeline":           page(c.pipelinePage),
-		"GET /evidence":           page(c.evidence),
-		"GET /settings":           page(c.settings),
-		"POST /act":               c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.act), c.refuse, readers...)),
-		"GET /login":              c.headers(http.HandlerFunc(c.loginPage)),
-		"POST /login":             c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
-		"POST /logout":            c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
-		"GET /assets/{name}":      c.headers(http.HandlerFunc(c.asset)),
+		"GET /{$}":                            page(c.overview),
+		"GET /alerts":                         page(c.alerts),
+		"GET /alerts/{id}":                    page(c.alert),
+		"GET /events":                         page(c.events),
+		"GET /events/{id}":                    page(c.event),
+		"GET /subscriptions":                  page(c.subscriptions),
+		"GET /subscriptions/{id}":             page(c.subscription),
+		"GET /agents":                         page(c.agents),
+		"GET /agents/{name}":                  page(c.agent),
+		"GET /runs":                           page(c.runs),
+		"GET /runs/{id}":                      page(c.run),
+		"GET /responses":                      page(c.responses),
+		"GET /responses/{id}":                 page(c.response),
+		"GET /detectors":                      page(c.detectors),
+		"GET /pipeline":                       page(c.pipelinePage),
+		"GET /evidence":                       page(c.evidence),
+		"GET /settings":                       page(c.settings),
+		"POST /alerts/{id}/case":              c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.exportCase), c.refuse, contents...)),
+		"POST /agentrail/v1/alerts/{id}/case": c.headers(c.o.Sessions.Require(http.HandlerFunc(c.exportCase), contents...)),
+		"POST /act":                           c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.act), c.refuse, readers...)),
+		"GET /login":                          c.headers(http.HandlerFunc(c.loginPage)),
+		"POST /login":                         c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
+		"POST /logout":                        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
+		"GET /assets/{name}":                  c.headers(http.HandlerFunc(c.asset)),
 	}
 }
 

@@ -90,6 +90,12 @@ func newRig(t *testing.T, change func(*console.Options)) *rig {
 			r.asked = append(r.asked, req)
 			return api.ControlReceipt{Control: schemas.Control{ID: fmt.Sprintf("%032d", len(r.asked)), Verb: req.Verb, Target: req.Target, Author: p.Name}}, nil
 		},
+		Exported: func(_ context.Context, p *auth.Principal, verb, target string) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.asked = append(r.asked, api.ControlRequest{Verb: verb, Target: target})
+			return nil
+		},
 		Ready: func(context.Context) []string { return []string{"store: starting"} }, Version: "test", Now: func() time.Time { return now },
 	}
 	if change != nil {

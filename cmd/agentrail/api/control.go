@@ -134,6 +134,12 @@ func (s *Server) Ask(ctx context.Context, p *auth.Principal, req ControlRequest)
 	return s.a.ask(ctx, p, "", c, v)
 }
 
+// Exported puts on record that the principal takes something away.
+func (s *Server) Exported(ctx context.Context, p *auth.Principal, verb, target string) error {
+	_, err := s.a.appendControl(ctx, p, "", schemas.Control{Verb: verb, Target: target, Reason: "exported"})
+	return err
+}
+
 // IsBadRequest reports whether the error is the caller's, who can read why.
 func IsBadRequest(err error) bool { _, ok := errors.AsType[*badParam](err); return ok }
 
