@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,8 +28,10 @@ type house struct {
 	t       *testing.T
 	dir     string
 	server  string
-	address string // of the executor
-	more    string // lines of the executor's servers
+	address string                 // of the executor
+	more    string                 // lines of the executor's servers
+	pages   atomic.Pointer[string] // address of the executor, as the server's pages know it
+	login   func(principal string) string
 	served  *running
 	running *running // the executor
 	log     syncBuffer
@@ -59,6 +62,7 @@ func newHouse(t *testing.T) *house {
 	h.write("files/in/open.md", "two reports are open\n")
 	h.token("tokens.yaml", "executor.token", "executor", "default", auth.RoleIngest, auth.RoleExecutor)
 	h.token("tokens.yaml", "token", "op", "default", auth.RoleIngest, auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
+	h.token("executor-tokens.yaml", "console.token", "console", "default", auth.RoleAuditor)
 	for name, roles := range tenants {
 		h.token("executor-tokens.yaml", name+".token", name, "default", roles...)
 	}
@@ -194,7 +198,10 @@ func (h *house) serve() {
 	c := h.config()
 	var addr string
 	h.served, addr = h.start(func(ctx context.Context, log *slog.Logger, ready func(string)) error {
-		return serve(ctx, c, serveOptions{log: log, onReady: func(a string, _ func(string) string) { ready(a) }})
+		return serve(ctx, c, serveOptions{
+			log: log, executor: h.executorForPages,
+			onReady: func(a string, login func(string) string) { h.login = login; ready(a) },
+		})
 	})
 	h.server = "http://" + addr
 }
@@ -207,6 +214,16 @@ func (h *house) execute() {
 		return execute(ctx, c.Executor, executeOptions{log: log, onReady: ready})
 	})
 	h.address = "http://" + addr
+	h.pages.Store(&h.address)
+}
+
+func (h *house) executorForPages() (base, token string) {
+	at := h.pages.Load()
+	if at == nil {
+		return "", ""
+	}
+	b, _ := os.ReadFile(h.path("console.token")) // without it the pages are refused, and the test sees that
+	return *at, string(b)
 }
 
 // cli runs a verb as somebody.

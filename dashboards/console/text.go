@@ -33,7 +33,7 @@ func functions(urls map[string]string) template.FuncMap {
 		"never": func(t time.Time) bool { return t.IsZero() || t.UnixNano() == 0 },
 		"num":   number,
 		"quant": quantity,
-		"span":  func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+		"span":  lasted,
 		"size":  bytesText,
 		"share": func(l *api.Learning) string { return detectorPart{Learning: l}.Share() },
 		"secs":  func(s float64) string { return (time.Duration(math.Round(s)) * time.Second).String() },
@@ -162,4 +162,15 @@ func bytesText(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d B", n)
+}
+
+// lasted writes how long something took, as exact as is of use.
+func lasted(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
 }
