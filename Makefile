@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios screenshots clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios coverage screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -18,11 +18,11 @@ build: ## build bin/agentrail
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/agentrail
 
-up: ## start everything on loopback and play the sample day
+up: ## start everything on loopback and play the sample day; TEMPO=1 brings a Grafana Tempo
 	@./deploy/fetch-engine.sh </dev/null >/dev/null 2>&1 &
 	@./deploy/fetch-mcp.sh </dev/null >/dev/null 2>&1 &
 	@$(MAKE) --no-print-directory build
-	$(BIN) up --data $(DATA) $(UPFLAGS)
+	$(if $(TEMPO),./deploy/tempo.sh $(DATA)/tempo) $(BIN) up --data $(DATA) $(UPFLAGS)
 
 firstminute: ## measure `make up` from a fresh clone with empty caches
 	./deploy/firstminute.sh
@@ -60,6 +60,9 @@ integration: build ## against programs that we did not write; prints what ran
 SEEDS ?= 20
 scenarios: ## labelled days of SEEDS (20) seeds: found, quiet, seconds; SVG=docs/scenarios.svg publishes
 	$(GO) run ./deploy/scenarios -seeds $(SEEDS) $(if $(SVG),-svg $(SVG) -readme README.md)
+
+coverage: build ## docs/coverage.svg: which techniques the shipped rules and detectors cover
+	$(BIN) rules coverage --output svg > docs/coverage.svg
 
 screenshots: ## docs/page.png: the page after the sample day, by a real Chromium
 	@mkdir -p docs

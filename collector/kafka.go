@@ -49,7 +49,7 @@ type kafkaConfig struct {
 	Backfill bool `yaml:"backfill"`
 	// TLS encrypts the connections. An empty tls: {} trusts the system's
 	// roots. Default: none.
-	TLS *kafkaTLS `yaml:"tls"`
+	TLS *clientTLS `yaml:"tls"`
 	// SASL logs in. Default: none.
 	SASL *kafkaSASL `yaml:"sasl"`
 	// MaxRecord caps the value of one Kafka record; a larger one is rejected.

@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		records:  counter(reg, "records_total", "Records read, by source and outcome (accepted, duplicate, rejected).", "source", "outcome"),
 		rejected: counter(reg, "rejected_total", "Records that could not be read, by source and reason code.", "source", "code"),
 		bytes:    counter(reg, "bytes_total", "Bytes of records stored, after decompression.", "source"),
-		skipped:  counter(reg, "skipped_total", "Records of a topic that did not become events, by source and cause (tombstone, aborted, compacted, retention, missing); reset counts topics that were begun anew.", "source", "cause"),
+		skipped:  counter(reg, "skipped_total", "Records of a topic that did not become events, by source and cause (tombstone, aborted, compacted, retention, missing); reset counts topics that were begun anew. Of a Tempo: traces (missing, refused, too_large, malformed) and seconds with more traces than one search shows (over_limit).", "source", "cause"),
 		lag: known(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "agentrail", Subsystem: "collector", Name: "lag_records", Help: "Records of a topic that are waiting to be read, by source.",
 		}, []string{"source"})),

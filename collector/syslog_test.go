@@ -139,12 +139,12 @@ func TestSyslogStreams(t *testing.T) {
 		}
 		defer conn.Close()
 		for piece := range slices.Chunk([]byte(stream), 1+len(stream)/3) { // messages come in pieces
-			if _, err := conn.Write(piece); err != nil {
-				t.Fatal(err)
+			if _, err = conn.Write(piece); err != nil {
+				break // a stream that cannot be read is closed from the other side
 			}
 		}
-		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-			t.Fatal(err)
+		if err == nil {
+			_ = conn.(*net.TCPConn).CloseWrite()
 		}
 		if got := j.next(t, len(want)); !slices.Equal(got, want) {
 			t.Errorf("%s: %.300q, want %.300q", name, got, want)

@@ -106,7 +106,7 @@ check "syslog sink -> syslog-ng, TLS" syslog-ng.log \
 check "s3 sink, s3 source, MinIO" s3.log \
   "$root/deploy/integration/s3.sh"
 
-check "telemetrygen -> traces -> Tempo" tempo.log \
+check "telemetrygen -> traces -> Tempo -> traces" tempo.log \
   "$root/deploy/integration/tempo.sh"
 
 check "gate -> official MCP servers" mcp.log \

@@ -403,7 +403,7 @@ func TestConfigFaults(t *testing.T) {
 			t.Errorf("%s %s: error %v, want %q", kind, fields, err, want)
 		}
 	}
-	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, rateband, shape, subscription")
+	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, rateband, shape, sigma, subscription")
 	f("burst", "{window: 1s}", "window: must be between")
 	f("burst", "{learn: 0}", "learn: must be at least 1")
 	f("burst", "{zone: Mars/Olympus}", "not a time zone")

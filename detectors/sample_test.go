@@ -9,6 +9,7 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/deploy/sample"
 	"github.com/agentrail/agentrail/detectors"
+	_ "github.com/agentrail/agentrail/detectors/sigma" // the kind sigma
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -78,7 +79,7 @@ func playSample(t *testing.T, set *decode.Set, day *sample.Day) []schemas.Alert 
 		t.Fatal(err)
 	}
 	j := newJournal(t, detectors.Options{
-		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", ""), config(t, "rateband", ""), config(t, "shape", "")},
+		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", ""), config(t, "rateband", ""), config(t, "shape", ""), config(t, "sigma", "")},
 		Own:       decode.Own, Zone: func(string) *time.Location { return zone },
 	})
 	seen := map[schemas.ID]bool{}

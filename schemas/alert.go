@@ -65,7 +65,7 @@ type Alert struct {
 	Changes  []Change   `json:"changes,omitempty"`  // before/after, where the source says it
 	Evidence []Evidence `json:"evidence,omitempty"` // at most MaxEvidence
 	Tags     []string   `json:"tags,omitempty"`     // attack.atlas.aml.t0053, owasp.asi02, ...
-	Next     []string   `json:"next,omitempty"`     // commands to run next
+	Next     []string   `json:"next,omitempty"`     // what to do next: commands, then the steps of the rule's runbook
 
 	Backfill bool `json:"backfill,omitempty"` // raised from history: never notified, never acted on
 	Stale    bool `json:"stale,omitempty"`    // newest evidence was older than 15 min: notified, not enforced

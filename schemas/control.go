@@ -7,7 +7,7 @@ import "time"
 type Control struct {
 	ID     string            `json:"id"`
 	Tenant string            `json:"tenant"`
-	Verb   string            `json:"verb"` // dlq.retry, dlq.drop, cursor.rm, ...
+	Verb   string            `json:"verb"` // dlq.retry, dlq.drop, cursor.rm, subscription.pause, tenant.panic, ...
 	Target string            `json:"target"`
 	Reason string            `json:"reason"`
 	Author string            `json:"author"`          // principal or policy

@@ -40,6 +40,12 @@ func (e *Event) Lookup(path string) (Value, bool) {
 		v := get(e)
 		return v, v.Kind != ValueNone
 	}
+	return e.LookupRaw(path)
+}
+
+// LookupRaw returns the value at a path of the record as received, as Lookup
+// does where the path is no typed field.
+func (e *Event) LookupRaw(path string) (Value, bool) {
 	if e.RawText || e.Flags&(FlagSealed|FlagRejected) != 0 {
 		return Value{}, false
 	}

@@ -25,7 +25,7 @@ func newAgentsReview(c *console) *cobra.Command {
 	cl := addExecutor(c, cmd)
 	addShow(cmd, &format)
 	cmd.ValidArgsFunction = cl.completeAgents
-	cmd.Flags().StringVar(&user, "user", "", "on whose behalf the gates are asked; default the owner")
+	cmd.Flags().StringVar(&user, "user", "", "on whose behalf the gates are asked; default you")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkShow(format); err != nil {
 			return err
@@ -38,7 +38,7 @@ func newAgentsReview(c *console) *cobra.Command {
 		if err := cl.get(cmd.Context(), executorPath("agents/"+url.PathEscape(args[0])+"/review"), q, &v); err != nil {
 			return err
 		}
-		if err := c.show(format, v, func() error { return c.printReview(v, firstOf(user, v.Agent.Owner)) }); err != nil {
+		if err := c.show(format, v, func() error { return c.printReview(v, firstOf(user, "you")) }); err != nil {
 			return err
 		}
 		denied := 0

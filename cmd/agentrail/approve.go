@@ -8,16 +8,17 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/executor/platform"
+	"github.com/agentrail/agentrail/executor/response"
 )
 
 func newApprove(c *console) *cobra.Command {
-	var format string
+	var format, reason string
 	var decline, dry bool
 	cmd := &cobra.Command{
 		Use:   "approve [ID]",
-		Short: "Confirm a write that waits for you; without an id, list what waits",
+		Short: "Confirm a write or a response that waits; without an id, list what waits for you",
 		Long: "Confirm a write of a run of yours, or decline it. An approval is good for that one call with those arguments, once, until it expires.\n" +
-			"Only the user on whose behalf the call would be made may answer.",
+			"Only the user on whose behalf the call would be made may answer. The id of a response (resp_...) approves that; see agentrail responses.",
 		Example: "  agentrail approve\n  agentrail approve cf_1a2b\n  agentrail approve cf_1a2b --decline",
 		Args:    cobra.MaximumNArgs(1),
 	}
@@ -32,6 +33,7 @@ func newApprove(c *console) *cobra.Command {
 			return out
 		})
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; kept with the record of a response")
 	cmd.Flags().BoolVar(&decline, "decline", false, "say no")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -48,6 +50,9 @@ func newApprove(c *console) *cobra.Command {
 		if dry {
 			_, err := fmt.Fprintf(c.out, "would %s %s\n", verb, clean(args[0]))
 			return err
+		}
+		if response.IsID(args[0]) {
+			return c.answerResponse(cmd, cl, format, args[0], verb, reason)
 		}
 		var done platform.Confirmation
 		if err := cl.post(cmd.Context(), executorPath("confirmations/"+url.PathEscape(args[0])+"/"+verb), struct{}{}, &done); err != nil {

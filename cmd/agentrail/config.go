@@ -250,7 +250,7 @@ func (c *config) settle(dir string) {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
 	if !c.given.detectors {
-		c.Detectors = must(plugList("subscription", "burst", "denial"))
+		c.Detectors = must(plugList("subscription", "burst", "denial", "rateband", "shape", "sigma"))
 	}
 }
 

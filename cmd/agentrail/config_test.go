@@ -44,7 +44,7 @@ func TestShippedConfigLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Sources) != 2 || len(c.Detectors) != 5 || len(c.Sinks) != 1 {
+	if len(c.Sources) != 2 || len(c.Detectors) != 6 || len(c.Sinks) != 1 {
 		t.Errorf("parts = %d sources, %d detectors, %d sinks", len(c.Sources), len(c.Detectors), len(c.Sinks))
 	}
 }
@@ -79,5 +79,29 @@ func TestShippedConfig(t *testing.T) {
 	}
 	if err := cfg.checkParts(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGatewayInThreeLines: the README puts the gateway in front of an MCP server
+// with these lines, and they are enough.
+func TestGatewayInThreeLines(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.ReadFile(filepath.Join("testdata", "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, three, _ := strings.Cut(string(lines), "\n")
+	if strings.Count(three, "\n") != 3 || !strings.Contains(string(readme), "```yaml\n"+three+"```") {
+		t.Errorf("the README does not hold\n%s", three)
+	}
+	c, err := loadConfig(filepath.Join("testdata", "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkParts(t.Context()); err != nil || c.Executor.Listen != "127.0.0.1:7690" || c.Executor.Actions.Servers[0].Name != "notes" {
+		t.Errorf("%+v, %v", c.Executor, err)
 	}
 }

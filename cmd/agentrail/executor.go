@@ -24,6 +24,7 @@ import (
 	engines "github.com/agentrail/agentrail/executor/run"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
+	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -61,7 +62,7 @@ type executeOptions struct {
 //
 //	spec files ──> state <── platform API <── people, CLI       MCP clients ──> gateway
 //	                 │            │                                                │
-//	   triggers ─────┴──> engines.Engine: gates ──verdict──> outbox ──> server's intake (202)
+//	   triggers ─────┴──> engine: gates ──verdict──> outbox ──> server's intake (202)
 //	   cron, webhook,          │                            ▲
 //	   folder                  └──> actions: MCP, HTTP, model
 //	                                                        │ records
@@ -153,8 +154,19 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	in := newFollowers(ctx, cancel, nil, nil, log)
 	stops.push("triggers and controls", in.stop)
 	in.run("responses", responder.Run)
+	if since, yes := responder.Watches(); yes {
+		w := &witness{server: c.Server, token: token, tenant: c.Tenant, onEvent: responder.OnEvent, onHead: responder.OnHead, log: log.With("part", "witness")}
+		in.run("witness", w.follow(since))
+	}
 	in.run("brake", hold.Follow)
 	in.run("sweep", every(time.Second, log, engine.Sweep))
+	triggers, err := trigger.New(trigger.Options{
+		Store: store, Engine: engine, Config: c.Triggers, Missed: c.Missed, Log: log.With("part", "triggers"), Reg: reg,
+	})
+	if err != nil {
+		return err
+	}
+	in.run("triggers", triggers.Run)
 	in.run("specs", every(2*time.Second, log, func(ctx context.Context) error {
 		rules.read(ctx)
 		if !specs.changed() {
@@ -171,8 +183,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	api, err := platform.New(platform.Options{
 		Tenant: c.Tenant, Require: tokens.Require, Store: store, Engine: engineAPI{engine}, Brake: hold, Record: outbox, Rules: rules.rules,
 		Tools: toolNames(actions), Token: actions.Token, Faults: specs.Faults, MayPublish: c.Publishers, Ready: ready.not,
-		Mounted: responseRoutes(responder),
-		MCP:     front,
+		Webhooks: triggers.Handler(), Changed: triggers.Wake, Mounted: responseRoutes(responder), MCP: front,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "platform"), Reg: reg,
 	})
 	if err != nil {

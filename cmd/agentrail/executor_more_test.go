@@ -160,6 +160,31 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
+// TestRunWithItsTrace: the spans of a run are in the pipeline under the trace
+// that its records name, and runs show joins record and calls; where no store
+// has the trace it says so (S16, S19).
+func TestRunWithItsTrace(t *testing.T) {
+	h := newHouse(t)
+	h.await("the executor hears the server", h.fresh)
+	sub := h.subscribed("weekly-digest")
+	h.ok("dana@example.com", "subscriptions", "run", sub.ID)
+	r := h.runs("--subscription", sub.ID)[0]
+	h.await("its spans: a workflow, an agent, two tools", func() bool {
+		n := 0
+		for _, e := range h.events() {
+			if e.Kind == "span" && e.Trace == r.Trace && e.Run == r.ID {
+				n++
+			}
+		}
+		return n == 4
+	})
+	h.recorded("the run", func(e api.Event) bool { return e.Kind == "workflow_run" && e.Run == r.ID && e.Trace == r.Trace })
+	h.await("runs show", func() bool {
+		out := h.ok("dana@example.com", "runs", "show", r.ID)
+		return strings.Contains(out, "tool.execute files.write_file") && strings.Contains(out, "subscription.run") && strings.Contains(out, "no trace: the records name "+r.Trace)
+	})
+}
+
 // TestTwoExecutors: one data folder has one executor; the second one says so.
 func TestTwoExecutors(t *testing.T) {
 	h := newHouse(t)
@@ -210,7 +235,9 @@ func TestSpecsAreReadAgain(t *testing.T) {
 		})
 	})
 	h.recorded("the new agent", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/createworkflow") && e.Agent == "reader" })
-	h.recorded("the change", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/editworkflow") && e.Agent == "weekly-digest" })
+	h.recorded("the change", func(e api.Event) bool {
+		return strings.HasSuffix(e.Endpoint, "/editworkflow") && e.Agent == "weekly-digest"
+	})
 }
 
 // TestRulesAreReadAgain: the admin changes the allow-list, and it holds from the
@@ -226,7 +253,7 @@ func TestRulesAreReadAgain(t *testing.T) {
 		_, out, _ := h.cli(dana, "subscriptions", "run", sub.ID)
 		return strings.Contains(out, "policy admin.allow")
 	})
-	h.recorded("the change of the rules", func(e api.Event) bool { return strings.HasSuffix(e.Endpoint, "/editgaterules") })
+	h.recorded("the change of the rules", func(e api.Event) bool { return e.Action == "gate.edit" })
 	h.write("gates.yaml", "version: 2\n")
 	h.await("the fault is told", func() bool { return strings.Contains(h.log.String(), "rules of the gates not read again") })
 	if _, out, _ := h.cli(dana, "subscriptions", "run", sub.ID); !strings.Contains(out, "policy admin.allow") {

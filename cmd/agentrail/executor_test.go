@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ type house struct {
 	t       *testing.T
 	dir     string
 	server  string
+	spans   string                 // address for spans
 	address string                 // of the executor
 	more    string                 // lines of the executor's servers
 	pages   atomic.Pointer[string] // address of the executor, as the server's pages know it
@@ -74,6 +76,14 @@ destructive:
   - {tool: files.write_file, reviewer: mo@example.com, reason: made anew each time, rollback: nightly copy, expires: 2100-01-01}
 `, h.path("files/out/digest.md")))
 	h.agent("weekly-digest", h.path("files/out/digest.md"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.spans = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
 	h.serve()
 	h.execute()
 	return h
@@ -166,22 +176,22 @@ func (h *house) end(r *running) {
 
 func (h *house) config() *config {
 	h.t.Helper()
-	listen := "127.0.0.1:0"
 	h.write("agentrail.yaml", fmt.Sprintf(`version: 1
-listen: %s
+listen: 127.0.0.1:0
 store: {kind: none}
-sources: [{kind: workflowrun}, {kind: audit}]
+sources: [{kind: workflowrun}, {kind: audit}, {kind: otlp, grpc: none, http: %[2]q}]
 executor:
   listen: 127.0.0.1:0
-  server: %q
+  server: %[1]q
+  traces: http://%[2]s
   token_file: executor.token
   rules: gates.yaml
   confirm_timeout: 30s
   servers:
-    - {name: files, command: [agentrail, sample-mcp, %q], auth: none}
-%s  sources:
-    - {source: "files:reports", tool: files.read_text_file, arguments: {path: %q}}
-`, listen, firstOf(h.server, "http://127.0.0.1:1"), h.path("files"), h.more, h.path("files/in/open.md")))
+    - {name: files, command: [agentrail, sample-mcp, %[3]q], auth: none}
+%[5]s  sources:
+    - {source: "files:reports", tool: files.read_text_file, arguments: {path: %[4]q}}
+`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more))
 	c, err := loadConfig(h.path("agentrail.yaml"))
 	if err != nil {
 		h.t.Fatal(err)
@@ -329,15 +339,15 @@ func TestExecutor(t *testing.T) {
 	h.ok(mo, "agents", "limit-subscribers", "weekly-digest", "--to", "cohort", "--user", dana)
 	var sub platform.Subscription
 	h.into(&sub, dana, "subscribe", "weekly-digest")
-	h.ok(dana, "subscriptions", "run", sub.ID)
 
 	digest := h.path("files/out/digest.md")
 	h.await("the digest", func() bool {
 		b, err := os.ReadFile(digest)
 		return err == nil && strings.Contains(string(b), "two reports")
 	})
-	first := h.runs("--agent", "weekly-digest", "--status", "success")
-	if len(first) == 0 || first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "API" || first[0].Subscription != sub.ID {
+	var first []platform.Run
+	h.await("a run that has ended", func() bool { first = h.runs("--agent", "weekly-digest", "--status", "success"); return len(first) > 0 })
+	if first[0].User != dana || first[0].Mode != "background" || first[0].Initiator != "SCHEDULE" || first[0].Subscription != sub.ID {
 		t.Fatalf("runs %+v", first)
 	}
 	h.recorded("the run", func(e api.Event) bool { return e.Kind == "workflow_run" && e.Run == first[0].ID && e.Outcome == "ok" })

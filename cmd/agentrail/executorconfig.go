@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/response"
+	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
 )
@@ -31,7 +33,7 @@ type executorConfig struct {
 	Tokens string `yaml:"tokens"`
 	// Server is the address of the Agentrail server that takes its records and tells it what to pause. Default: http://127.0.0.1:7680.
 	Server string `yaml:"server"`
-	// TokenFile holds a token of that server with the roles ingest and executor. Mandatory.
+	// TokenFile holds a token of that server with the roles ingest and executor. Default: executor.token.
 	TokenFile string `yaml:"token_file"`
 	// Traces is the address to which spans go by OTLP over HTTP, such as http://127.0.0.1:4318 of a source otlp. Default: none.
 	Traces string `yaml:"traces"`
@@ -42,7 +44,7 @@ type executorConfig struct {
 	Rules string `yaml:"rules"`
 	// Publishers are the roles that may share and publish agents. Default: moderator and admin.
 	Publishers []auth.Role `yaml:"publishers"`
-	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for them) or skip.
+	// Missed says what becomes of schedules that passed while the executor did not run: once (the default: one run makes up for the last, if it is less than an hour late) or skip.
 	Missed string `yaml:"missed"`
 	// Hosts are names by which MCP clients reach the executor at /mcp, beside localhost and addresses.
 	Hosts []string `yaml:"hosts"`
@@ -56,7 +58,8 @@ type executorConfig struct {
 	// ResponseFile names a file with the same, of version 1.
 	ResponseFile string `yaml:"response_file"`
 
-	Actions action.Config `yaml:",inline"`
+	Triggers trigger.Config `yaml:",inline"`
+	Actions  action.Config  `yaml:",inline"`
 
 	file string
 	doc  *plug.Document
@@ -68,7 +71,18 @@ func (c *executorConfig) settle(file string) {
 	c.Listen, c.Tenant, c.Server = cmp.Or(c.Listen, strings.TrimPrefix(defaultExecutor, "http://")), cmp.Or(c.Tenant, "default"), cmp.Or(c.Server, defaultServer)
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
-	for _, p := range []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials} {
+	c.TokenFile = cmp.Or(c.TokenFile, "executor.token")
+	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
+	for i := range c.Triggers.Webhooks {
+		paths = append(paths, &c.Triggers.Webhooks[i].SecretFile, &c.Triggers.Webhooks[i].TokenFile)
+	}
+	for i := range c.Actions.Servers {
+		paths = append(paths, &c.Actions.Servers[i].ListTokenFile)
+	}
+	if m := c.Actions.Model; m != nil {
+		paths = append(paths, &m.KeyFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(file), *p)
 		}
@@ -80,9 +94,6 @@ func (c *executorConfig) check(serverData string) error {
 	var errs []error
 	fault := func(key, hint, format string, args ...any) {
 		errs = append(errs, c.doc.Fault(hint, fmt.Sprintf("executor: "+format, args...), "executor", key))
-	}
-	if c.TokenFile == "" {
-		fault("token_file", "make one with: agentrail token new --file TOKENS.yaml --name executor --roles ingest,executor > executor.token", "token_file is missing: without a record nothing is written")
 	}
 	for _, f := range [][2]string{{"server", c.Server}, {"traces", c.Traces}} {
 		if u, err := url.Parse(f[1]); f[1] != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
@@ -127,7 +138,10 @@ func (c *executorConfig) responses() (*response.Config, error) {
 // checkFiles looks into the files that the section names, for validate.
 func (c *executorConfig) checkFiles() error {
 	_, rules := c.rules()
-	_, responses := c.responses()
+	policies, responses := c.responses()
+	if responses == nil { // opening reaches nobody
+		_, responses = response.OpenTargets(policies, response.Deps{Log: slog.New(slog.DiscardHandler)})
+	}
 	return errors.Join(rules, responses)
 }
 

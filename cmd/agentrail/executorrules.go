@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,9 +68,9 @@ func (l *liveRules) fingerprint() string {
 	if l.c.Rules == "" {
 		return ""
 	}
-	all := fingerprint(l.c.Rules)
+	all := []string{fingerprint(l.c.Rules)}
 	for _, p := range l.held.Load().Policies {
-		all += fingerprint(filepath.Join(filepath.Dir(l.c.Rules), filepath.FromSlash(p)))
+		all = append(all, fingerprint(filepath.Join(filepath.Dir(l.c.Rules), filepath.FromSlash(p))))
 	}
-	return all
+	return strings.Join(all, "")
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // specFolder keeps what the spec files say in the executor's state. A file that
-// cannot be used is named and changes nothing; what was published goes on.
+// cannot be used is named and changes nothing; what was published goes on. A
+// folder that is not there holds no agents: the gateway needs none.
 type specFolder struct {
 	dir   string
 	store *state.Store
@@ -38,9 +39,6 @@ func (f *specFolder) read(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(f.dir, "*.yaml"))
 	if err != nil {
 		return fmt.Errorf("read agents: %w", err)
-	}
-	if _, err := os.Stat(f.dir); err != nil {
-		return hintf("make it, or name another in executor.agents", "read folder of agents: %w", err)
 	}
 	known, err := f.store.Agents(ctx)
 	if err != nil {

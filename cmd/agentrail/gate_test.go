@@ -13,6 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/executor"
 	"github.com/agentrail/agentrail/executor/gate"
 )
 
@@ -156,23 +157,43 @@ func TestGateToFiles(t *testing.T) {
 	}
 }
 
-// TestReadmePolicy: the policy file that the README shows is one.
-func TestReadmePolicy(t *testing.T) {
+// readmeBlock is the first YAML of a section of the README.
+func readmeBlock(t *testing.T, section string) string {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "## Executor")
+	_, rest, _ := strings.Cut(string(text), "\n"+section+"\n")
 	_, rest, _ = strings.Cut(rest, "```yaml\n")
-	policy, _, found := strings.Cut(rest, "```")
+	block, _, found := strings.Cut(rest, "```")
 	if !found {
-		t.Fatal("the section Executor shows no policy")
+		t.Fatalf("%s shows no YAML", section)
 	}
-	r, err := gate.ParseRules("README.md", policy, nil)
+	return block
+}
+
+// TestReadmePolicy: the policy file that the README shows is one.
+func TestReadmePolicy(t *testing.T) {
+	r, err := gate.ParseRules("README.md", readmeBlock(t, "### The rules of the gates"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !r.Lists("write_file") {
 		t.Error("it does not allow what the README says")
+	}
+}
+
+// TestReadmeAgent: the agent that the README defines has no fault, and none of
+// its hostile writes passes.
+func TestReadmeAgent(t *testing.T) {
+	s, faults := executor.Parse("README.md", readmeBlock(t, "### An agent, from its spec to its trace"))
+	if s == nil || len(faults) > 0 {
+		t.Fatalf("faults %+v", faults)
+	}
+	for _, a := range executor.Rehearse(s) {
+		if a.Hostile && a.Verdict.Allow {
+			t.Errorf("passed: %+v", a)
+		}
 	}
 }

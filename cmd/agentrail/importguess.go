@@ -91,11 +91,11 @@ func writeNew(path string, text []byte) error {
 		return hintf("name another, or remove it", "%s is there already", path)
 	}
 	if err != nil {
-		return fmt.Errorf("write mapping: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(text)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write mapping: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }

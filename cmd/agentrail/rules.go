@@ -21,8 +21,8 @@ import (
 )
 
 func newRules(c *console) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Try, test and list Sigma rules; asks no server"}
-	cmd.AddCommand(newRulesEval(c), newRulesList(c), newRulesTest(c))
+	cmd := &cobra.Command{Use: "rules", Short: "Write, format, test, try and list Sigma rules; asks no server"}
+	cmd.AddCommand(newRulesNew(c), newRulesFmt(c), newRulesTest(c), newRulesEval(c), newRulesList(c), newRulesCoverage(c))
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +37,9 @@ func newRulesTest(c *console) *cobra.Command {
 		Use:   "test DIR",
 		Short: "Run the tests that stand beside rules: what must fire and what must not",
 		Long: "Run every <rule>.test.yaml of a folder. It holds `rule:` (id or name; default: the rules of <rule>.yml or .yaml) and\n" +
-			"`tests:`, each with `name:`, `fires: true|false` and `events:`, a list of records in order. The whole folder is loaded, so\n" +
-			"that correlations find their rules. Exit code 1 if a test fails, a rule is refused or a test names no rule.",
+			"`tests:`, each with `name:`, `fires: true|false` and `events:`, a list of records in order. {repeat: 20, every: 2s, event:\n" +
+			"{...}} stands for 20 records: {n} in a text is the record's number from 0 on, dates move by every. The whole folder is\n" +
+			"loaded, so that correlations find their rules. Exit code 1 if a test fails, a rule is refused or a test names no rule.",
 		Example: "  agentrail rules test rules/",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -135,21 +137,21 @@ func (t *ruleTester) run(name string, rules []*sigma.Rule, test *ruleTest) {
 	eval := sigma.NewEvaluator(t.set, sigma.EvalOptions{})
 	fired, at := "", int64(0)
 	for i := range test.Events {
-		rec, err := sigma.NodeRecord(&test.Events[i])
+		recs, err := sigma.StoryRecords(&test.Events[i])
 		if err != nil {
 			t.fail("%s: event %d: %v", name, i+1, err)
 			return
 		}
-		if when, ok := t.m.TimeOf(rec); ok {
-			at = min(when, t.c.now().Add(5*time.Minute).UnixNano())
-		}
-		eval.Record(rec, at, func(m *sigma.Match) {
-			for _, r := range rules {
-				if m.Rule == r && fired == "" {
-					fired = fmt.Sprintf("rule %s fired at event %d", r.ID, i+1)
-				}
+		for _, rec := range recs {
+			if when, ok := t.m.TimeOf(rec); ok {
+				at = min(when, t.c.now().Add(5*time.Minute).UnixNano())
 			}
-		})
+			eval.Record(rec, at, func(m *sigma.Match) {
+				if fired == "" && slices.Contains(rules, m.Rule) {
+					fired = fmt.Sprintf("rule %s fired at event %d", m.Rule.ID, i+1)
+				}
+			})
+		}
 	}
 	switch {
 	case *test.Fires && fired == "":

@@ -41,7 +41,7 @@ func newRunsShow(c *console) *cobra.Command {
 func (cl *client) run(ctx context.Context, id string) (*api.Joined, error) {
 	v := &api.Joined{ID: id, Calls: []api.Event{}, Missing: []string{}}
 	var runs api.RunList
-	if err := cl.get(ctx, "runs", url.Values{"run": {id}, "limit": {"1"}}, &runs); err != nil {
+	if err := cl.get(ctx, "runs", url.Values{"run": {id}, "limit": {"1"}}, &runs); err != nil && !absent(err) {
 		return nil, err
 	}
 	var events api.EventList
@@ -56,7 +56,7 @@ func (cl *client) run(ctx context.Context, id string) (*api.Joined, error) {
 	if trace != "" {
 		v.Trace = new(api.Trace)
 		err := cl.get(ctx, "traces/"+url.PathEscape(trace), nil, v.Trace)
-		if a, ok := errors.AsType[*answered](err); ok && a.status == http.StatusNotFound {
+		if absent(err) {
 			v.Trace, err = nil, nil
 		}
 		if err != nil {
@@ -68,4 +68,11 @@ func (cl *client) run(ctx context.Context, id string) (*api.Joined, error) {
 	}
 	v.Miss(trace, events.More)
 	return v, nil
+}
+
+// absent reports whether the server has no such thing, or no store that could
+// have it: then the other views are shown all the same.
+func absent(err error) bool {
+	a, ok := errors.AsType[*answered](err)
+	return ok && (a.status == http.StatusNotFound || a.status == http.StatusNotImplemented)
 }

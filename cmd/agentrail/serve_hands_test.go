@@ -32,6 +32,13 @@ func TestHands(t *testing.T) {
 	})
 	check := func() {
 		t.Helper()
+		s.await("the detectors have seen the records", func() bool {
+			var st api.Status
+			if err := json.Unmarshal(s.answer(s.do("GET", api.Prefix+"/status", s.token, "")), &st); err != nil {
+				t.Fatal(err)
+			}
+			return len(st.Learning) > 0 && len(st.Consumers) == 6
+		})
 		var r checkup
 		if err := json.Unmarshal([]byte(s.hand(exitFailure, "doctor", "-o", "json")), &r); err != nil {
 			t.Fatal(err)

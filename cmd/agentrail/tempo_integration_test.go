@@ -113,6 +113,66 @@ func TestTracesIntoTempo(t *testing.T) {
 	_ = serving.Wait()
 }
 
+// TestTracesFromTempo polls a Tempo that others write to, through kill -9 and a
+// Tempo that moves spans from its memory into blocks: each span is an event,
+// once, and none of them is another one the second time.
+func TestTracesFromTempo(t *testing.T) {
+	binary, tempoBinary, generator := needed(t, "AGENTRAIL_BINARY"), needed(t, "AGENTRAIL_TEMPO"), needed(t, "AGENTRAIL_TELEMETRYGEN")
+	tempo := startTempo(t, tempoBinary)
+	s := newTracedServer(t, binary, tempo)
+	s.sources = fmt.Sprintf(`{kind: tempo, name: polled, url: %q, query: '{ resource.service.name = "telemetrygen" }', poll: 1s, overlap: 20s, limit: 40}`, tempo.api)
+	s.sinks = fmt.Sprintf("{kind: file, name: copy, path: %q}", filepath.Join(s.dir, "copy.ndjson"))
+	s.write(t, "store: {kind: embedded}")
+	generate := func(traces int) {
+		t.Helper()
+		out, err := exec.Command(generator, "traces", "--otlp-insecure", "--otlp-http", "--otlp-endpoint", strings.TrimPrefix(tempo.push, "http://"),
+			"--traces", strconv.Itoa(traces), "--rate", "100", "--timeout", "60s").CombinedOutput()
+		if err != nil {
+			t.Fatalf("telemetrygen: %v\n%s", err, out)
+		}
+	}
+	events := func(n int) []api.Event {
+		t.Helper()
+		var list api.EventList
+		waitLong(t, fmt.Sprintf("%d spans", n), func() bool {
+			return s.get(t, "/events?kind=span&limit=10000", &list) == http.StatusOK && len(list.Events) >= n
+		})
+		return list.Events
+	}
+	generate(200)
+	serving := s.start(t)
+	events(400)
+	generate(50)
+	if err := serving.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = serving.Wait()
+	generate(50)
+	serving = s.start(t)
+	spans := map[string]int{}
+	for _, e := range events(600) {
+		spans[e.Trace+e.Span]++
+		for _, flag := range e.Flags {
+			if flag == "id_conflict" {
+				t.Errorf("span %s of trace %s is another one the second time", e.Span, e.Trace)
+			}
+		}
+	}
+	if len(spans) != 600 {
+		t.Errorf("%d spans, 600 were sent", len(spans))
+	}
+	for id, n := range spans {
+		if n != 1 {
+			t.Errorf("span %s is there %d times", id, n)
+		}
+	}
+	if n := s.metric(t, `agentrail_collector_skipped_total{cause="malformed",source="polled"}`); n != 0 {
+		t.Errorf("%v traces of a real Tempo cannot be read", n)
+	}
+	_ = serving.Process.Signal(os.Interrupt)
+	_ = serving.Wait()
+}
+
 func needed(t *testing.T, name string) string {
 	t.Helper()
 	v := os.Getenv(name)
@@ -127,6 +187,7 @@ type tracedServer struct {
 	binary, dir, token  string
 	listen, grpc, tempo string
 	push                string
+	sources, sinks      string // other than those of this test
 }
 
 func newTracedServer(t *testing.T, binary string, tempo tempoServer) *tracedServer {
@@ -149,9 +210,10 @@ func (s *tracedServer) write(t *testing.T, store string) {
 listen: %s
 %s
 tempo: {url: %q}
-sources: [{kind: otlp, name: otlp, grpc: %q, http: none}]
-sinks: [{kind: tempo, name: tempo, from: start, url: %q}]
-`, s.listen, store, s.tempo, s.grpc, s.push)
+sources: [%s]
+sinks: [%s]
+`, s.listen, store, s.tempo, firstOf(s.sources, fmt.Sprintf("{kind: otlp, name: otlp, grpc: %q, http: none}", s.grpc)),
+		firstOf(s.sinks, fmt.Sprintf("{kind: tempo, name: tempo, from: start, url: %q}", s.push)))
 	if err := os.WriteFile(filepath.Join(s.dir, "agentrail.yaml"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}

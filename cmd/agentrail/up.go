@@ -33,6 +33,8 @@ func newUp(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&u.dir, "data", "data", "folder for everything")
 	cmd.Flags().StringVar(&u.listen, "listen", "127.0.0.1:7680", "address; a taken port is replaced by a free one")
 	cmd.Flags().BoolVar(&u.once, "once", false, "end after the day; exit code 1 if an incident was missed or a twin was not quiet")
+	cmd.Flags().StringVar(&u.tempo, "tempo", "", "address of the API of a Grafana Tempo, where traces are searched, too")
+	cmd.Flags().StringVar(&u.tempoPush, "tempo-push", "", "address at which that Tempo takes OTLP over HTTP")
 	cmd.Flags().Uint64Var(&u.seed, "seed", 1, "of the sample day; counts in a new folder only")
 	return cmd
 }
@@ -50,9 +52,10 @@ type up struct {
 	token string
 	login string // path of the page, logged in once
 
-	executor  string                 // its address, once it listens
-	executing atomic.Pointer[string] // the same, for the pages
-	reference bool                   // the agents' servers are those of npm
+	tempo, tempoPush string
+	executor         string                 // its address, once it listens
+	executing        atomic.Pointer[string] // the same, for the pages
+	reference        bool                   // the agents' servers are those of npm
 
 	past  upState
 	view  *upView

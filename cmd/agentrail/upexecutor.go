@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agentrail/agentrail/deploy/sample/agents"
@@ -35,11 +37,13 @@ func upExecutorConfig(dir string) string {
   token_file: executor.token
   agents: %[2]q
   rules: gates.yaml
+  webhooks: [{name: board, token_file: board.token}]
+  folders: [{path: %[6]q}]
   servers:
     - {name: files, command: [%[3]q, sample-mcp, %[4]q], auth: none}
     - {name: reference, command: [%[3]q, sample-mcp], auth: none}
   sources:
-%[5]s`, filepath.Join(dir, "executor"), filepath.Join(dir, "agents"), selfProgram(), folder, sources.String())
+%[5]s`, filepath.Join(dir, "executor"), filepath.Join(dir, "agents"), selfProgram(), folder, sources.String(), filepath.Join(folder, "drop"))
 }
 
 // upGates are the rules that up writes: writes into the folder out, and nowhere
@@ -76,6 +80,14 @@ func (u *up) prepareExecutor(cfg *config) error {
 			return fmt.Errorf("write rules: %w", err)
 		}
 	}
+	for _, w := range c.Triggers.Webhooks {
+		if _, err := os.Stat(w.TokenFile); w.TokenFile == "" || err == nil {
+			continue
+		}
+		if err := os.WriteFile(w.TokenFile, []byte(rand.Text()), 0o600); err != nil {
+			return fmt.Errorf("make token of webhook %s: %w", w.Name, err)
+		}
+	}
 	for _, p := range []struct {
 		tokens, file string
 		who          auth.Principal
@@ -97,7 +109,7 @@ func (u *up) prepareExecutor(cfg *config) error {
 			return fmt.Errorf("make token of %s: %w", p.who.Name, err)
 		}
 	}
-	if err := u.prepareTraces(cfg); err != nil {
+	if err := errors.Join(u.prepareTraces(cfg), u.prepareTempo(cfg)); err != nil {
 		return err
 	}
 	for i, s := range c.Actions.Servers {
@@ -149,6 +161,21 @@ func (u *up) prepareTraces(cfg *config) error {
 	}
 	cfg.Sources = append(cfg.Sources, source)
 	cfg.Executor.Traces = "http://" + addr
+	return nil
+}
+
+// prepareTempo sends traces to the Tempo that was named, and asks it for them.
+func (u *up) prepareTempo(cfg *config) error {
+	if u.tempoPush != "" && !slices.ContainsFunc(cfg.Sinks, func(s plug.Config) bool { return s.Kind == "tempo" }) {
+		sink, err := plug.NewConfig("tempo", "tempo", "{from: start, url: "+strconv.Quote(u.tempoPush)+"}")
+		if err != nil {
+			return err
+		}
+		cfg.Sinks = append(cfg.Sinks, sink)
+	}
+	if u.tempo != "" {
+		cfg.Tempo.URL = u.tempo
+	}
 	return nil
 }
 
@@ -221,6 +248,7 @@ func (u *up) runExecutor(ctx context.Context, cfg *config, url string, log *slog
 		from = "the MCP reference servers of npm"
 	}
 	u.view.line("executor   %s   12 agents on %s; token in %s", u.executor, from, u.cmds.path(executorService.token))
+	u.view.line("           one of them misbehaves on command: %s", u.cmds.demo("runaway"))
 	return done
 }
 

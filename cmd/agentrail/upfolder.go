@@ -180,6 +180,7 @@ detectors:
   - {kind: denial}
   - {kind: rateband}
   - {kind: shape}
+  - {kind: sigma, rules: shipped}
 sources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}

@@ -263,7 +263,9 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 		return nil, err
 	}
 	conf := fmt.Sprintf("version: 1\ndata: %s/data\nlisten: %s\nlog: {level: warn}\nmappings: [%s]\nsources: [{kind: audit, mapping: flat}]\n", dir, addr, mapping)
-	if !v.detectors {
+	if v.detectors {
+		conf += "detectors: [{kind: subscription}, {kind: burst}, {kind: denial}]\n"
+	} else {
 		conf += "detectors: []\n"
 	}
 	if v.sink {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Traces from OpenTelemetry's telemetrygen through serve into a real Grafana
-# Tempo, which is built here and runs as a process of its own (AGPL: it is
-# never linked). The first build takes some minutes; it is kept in .cache/bin.
+# Tempo, and through a Tempo that others write to into serve. Tempo is built
+# here and runs as a process of its own (AGPL: it is never linked). The first
+# build takes some minutes; it is kept in .cache/bin.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bin=$PWD/.cache/bin
@@ -21,4 +22,4 @@ AGENTRAIL_TELEMETRYGEN=$(build telemetrygen $contrib $contrib)
 AGENTRAIL_BINARY=$PWD/bin/agentrail
 make build
 export AGENTRAIL_TEMPO AGENTRAIL_TELEMETRYGEN AGENTRAIL_BINARY
-go test -count=1 -v -tags integration -run TracesIntoTempo ./cmd/agentrail
+go test -count=1 -v -tags integration -run "TracesIntoTempo|TracesFromTempo" ./cmd/agentrail

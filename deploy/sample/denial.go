@@ -11,7 +11,7 @@ const (
 )
 
 func denialScenarios() []scenario {
-	rules := []string{"denial"}
+	rules := []string{"denial", "denied_again_and_again", "denied_then_allowed"}
 	return []scenario{
 		{"actor-probing", "somebody tries tool after tool and is refused", "many people's tokens expire at once", rules, actorProbing},
 		{"agent-refused", "a background agent is refused again and again", "a background agent is asked to slow down again and again", rules, agentRefused},

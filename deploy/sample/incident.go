@@ -31,7 +31,10 @@ type scene struct {
 }
 
 // scenarios are all incidents of the day. Each kind has a file of its own.
-func scenarios() []scenario {
+func scenarios() []scenario { return append(learnedScenarios(), abuseScenarios()...) }
+
+// learnedScenarios are told by what is usual.
+func learnedScenarios() []scenario {
 	var all []scenario
 	all = append(all, burstScenarios()...)
 	all = append(all, subscriptionScenarios()...)
@@ -49,11 +52,16 @@ func Incidents() []string {
 
 // plant puts every incident and every twin at a time of its own into the day.
 func (g *generator) plant() {
-	all := scenarios()
-	d := newDice(g.o.Seed, "plant")
+	cast := newCasting(g.w, newDice(g.o.Seed, "casting"))
+	g.plantAll(learnedScenarios(), newDice(g.o.Seed, "plant"), cast)
+	cast.d = newDice(g.o.Seed, "casting/abuse")
+	g.plantAll(abuseScenarios(), newDice(g.o.Seed, "plant/abuse"), cast)
+}
+
+// plantAll gives each of the scenarios and each twin a slot of the day.
+func (g *generator) plantAll(all []scenario, d dice, cast *casting) {
 	from, to := g.start.Add(150*time.Minute), g.end.Add(-25*time.Minute)
 	slot := to.Sub(from) / time.Duration(2*len(all))
-	cast := newCasting(g.w, newDice(g.o.Seed, "casting"))
 	for i, n := range d.Perm(2 * len(all)) {
 		s := &all[i/2]
 		sc := &scene{

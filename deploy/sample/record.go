@@ -139,9 +139,10 @@ type call struct {
 	code    string
 	latency time.Duration
 
-	tool      *tool  // for tool calls
-	actionRun string // for tool calls
-	toolError string // error text behind a 200
+	tool      *tool    // for tool calls
+	actionRun string   // for tool calls
+	toolError string   // error text behind a 200
+	args      []string // values of the tool's parameters; those that are missing are any
 }
 
 func (c *call) body(g *generator, id string, t time.Time) []byte {
@@ -189,9 +190,13 @@ func (c *call) payload(w *writer, g *generator) {
 				w.str("actionRunId", c.actionRun)
 			}
 			w.object("parameters", func() {
-				for _, p := range c.tool.params {
+				for i, p := range c.tool.params {
 					w.object(p, func() {
 						w.str("type", "STRING")
+						if i < len(c.args) {
+							w.str("value", c.args[i])
+							return
+						}
 						w.str("value", g.ids.pick(values))
 					})
 				}

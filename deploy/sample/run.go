@@ -22,6 +22,7 @@ type step struct {
 	status int           // default 200
 	code   string        // error code of a refused call
 	fail   string        // error text behind a 200
+	args   []string      // values of the tool's parameters; default: any
 }
 
 // run records a run as both sources see it and returns when it ended. The
@@ -39,7 +40,7 @@ func (g *generator) run(r run) time.Time {
 		actions[i] = "ar_" + g.ids.hex(8)
 		calls = append(calls, g.audit(t, call{
 			path: "/api/v1/executeactiontool", user: r.user, agent: r.agent, run: id, trace: trace, background: r.background,
-			status: s.status, code: s.code, tool: s.tool, actionRun: actions[i], toolError: s.fail,
+			status: s.status, code: s.code, tool: s.tool, actionRun: actions[i], toolError: s.fail, args: s.args,
 		}))
 		failed = failed || s.bad()
 		g.action(t.Add(200*time.Millisecond), r, s, actions[i], session)

@@ -16,7 +16,7 @@ func subscriptionScenarios() []scenario {
 		{"subscription-edited", "somebody else than the owner edits a subscription", "release day: the owner edits as often", rules, subscriptionEdited},
 		{"subscription-deleted", "somebody else than the owner deletes a subscription", "the owner cleans up", rules, subscriptionDeleted},
 		{"off-hours-edit", "the owner's account edits a subscription in the small hours", "the owner travels: evening there, working hours in the tenant's zone", rules, offHoursEdit},
-		{"subscription-refused", "somebody tries to subscribe agent after agent and is refused", "the owner's session has expired: as many tries, then one that works", []string{"denial", "subscription"}, subscriptionRefused},
+		{"subscription-refused", "somebody tries to subscribe agent after agent and is refused", "the owner's session has expired: as many tries, then one that works", []string{"denial", "denied_again_and_again", "subscription"}, subscriptionRefused},
 	}
 }
 

@@ -54,6 +54,9 @@ func newWorld(o Options, d dice) *world {
 	for i := range tools {
 		w.tools[tools[i].name] = &tools[i]
 	}
+	for i := range further {
+		w.tools[further[i].name] = &further[i]
+	}
 	seen := map[string]bool{}
 	for i := range o.Users {
 		w.users = append(w.users, newUser(d, i, seen))

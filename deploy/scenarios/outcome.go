@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -27,16 +29,41 @@ type incident struct {
 	name         string
 	found, quiet []bool
 	took         []time.Duration // of the days on which it was found, sorted
+	by           map[string]int  // days on which a rule was the first to find it
+}
+
+// recall is the share of days on which the incident was found.
+func (in *incident) recall() float64 { return share(yes(in.found), len(in.found)) }
+
+// precision is the share of the days with an alert about the incident among
+// those with an alert about either of the two.
+func (in *incident) precision() float64 {
+	return share(yes(in.found), yes(in.found)+len(in.quiet)-yes(in.quiet))
+}
+
+func share(n, of int) float64 { return float64(n) / float64(max(of, 1)) }
+
+// finders names the rules that found it, the one of most days first.
+func (in *incident) finders() string {
+	names := slices.SortedFunc(maps.Keys(in.by), func(a, b string) int { return cmp.Or(in.by[b]-in.by[a], cmp.Compare(a, b)) })
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	for i, n := range names {
+		names[i] = fmt.Sprintf("%s %d×", n, in.by[n])
+	}
+	return strings.Join(names, ", ")
 }
 
 func (o *outcome) add(s *sample.Score) {
 	for i, r := range s.Results {
 		if i == len(o.incidents) {
-			o.incidents = append(o.incidents, incident{name: r.Incident})
+			o.incidents = append(o.incidents, incident{name: r.Incident, by: map[string]int{}})
 		}
 		in := &o.incidents[i]
 		in.found, in.quiet = append(in.found, r.Found), append(in.quiet, r.TwinQuiet)
 		if r.Found {
+			in.by[r.Rule]++
 			in.took = append(in.took, r.After)
 			slices.Sort(in.took)
 		}
@@ -77,15 +104,20 @@ func yes(list []bool) (n int) {
 	return n
 }
 
-// print writes the table of incidents.
+// print writes the table of incidents. Precision of all counts every false
+// alert, that of one the alerts about its twin.
 func (o *outcome) print(w io.Writer) {
 	fmt.Fprintf(w, "%s, %d days, %d records\n\n", o.world.name, o.seeds, o.records)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "INCIDENT\tFOUND\tTWIN QUIET\tSECONDS, MEDIAN\tMAX\t")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "INCIDENT\tFOUND\tTWIN QUIET\tPRECISION\tRECALL\tSECONDS, MEDIAN\tMAX\tFOUND BY")
 	for _, in := range o.incidents {
 		median, longest := middle(in.took)
-		fmt.Fprintf(t, "%s\t%d/%d\t%d/%d\t%.0f\t%.0f\t\n", in.name, yes(in.found), len(in.found), yes(in.quiet), len(in.quiet), median.Seconds(), longest.Seconds())
+		fmt.Fprintf(t, "%s\t%d/%d\t%d/%d\t%.2f\t%.2f\t%.0f\t%.0f\t%s\n", in.name, yes(in.found), len(in.found), yes(in.quiet), len(in.quiet),
+			in.precision(), in.recall(), median.Seconds(), longest.Seconds(), in.finders())
 	}
+	median, longest := o.took()
+	fmt.Fprintf(t, "all\t%d/%d\t%d/%d\t%.2f\t%.2f\t%.0f\t%.0f\n", o.found, o.planted, o.quiet, o.planted,
+		share(o.found, o.found+o.wrong), share(o.found, o.planted), median.Seconds(), longest.Seconds())
 	_ = t.Flush()
 	fmt.Fprintf(w, "\n%d false alerts in %d benign records: %.3f per 10,000\n", o.wrong, o.benign, o.falsePer10k())
 }

@@ -19,8 +19,8 @@ func oneMiss() outcome {
 	o := outcome{world: world{name: "small"}, seeds: 2, records: 40}
 	for i, found := range []bool{true, false} {
 		o.add(&sample.Score{Benign: 10, Results: []sample.Result{
-			{Incident: "a", Found: found, After: time.Duration(1+i) * time.Minute, TwinQuiet: true},
-			{Incident: "b", Found: true, After: time.Hour, TwinQuiet: found},
+			{Incident: "a", Found: found, Rule: "burst", After: time.Duration(1+i) * time.Minute, TwinQuiet: true},
+			{Incident: "b", Found: true, Rule: []string{"denial", "burst"}[i], After: time.Hour, TwinQuiet: found},
 		}})
 	}
 	return o
@@ -33,6 +33,21 @@ func TestOutcome(t *testing.T) {
 	}
 	if got, want := o.missed(), "a missed 1×, twin of b told 1×"; got != want {
 		t.Errorf("missed %q, want %q", got, want)
+	}
+}
+
+func TestTable(t *testing.T) {
+	o := oneMiss()
+	var b strings.Builder
+	o.print(&b)
+	for _, want := range []string{
+		"\na         1/2    2/2         1.00       0.50    60               60    burst\n",
+		"\nb         2/2    1/2         0.67       1.00    3600             3600  burst 1×, denial 1×\n",
+		"\nall       3/4    3/4         1.00       0.75    3600             3600\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }
 

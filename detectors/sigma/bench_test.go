@@ -69,8 +69,14 @@ func BenchmarkForeign(b *testing.B) {
 }
 
 // BenchmarkShipped runs our events through the shipped pack, as the detector
-// does.
+// does: as they are, and without raw records, so that no JSON is read for the
+// arguments of tool calls. More than half are tool calls.
 func BenchmarkShipped(b *testing.B) {
+	b.Run("records", func(b *testing.B) { benchmarkShipped(b, true) })
+	b.Run("without_json", func(b *testing.B) { benchmarkShipped(b, false) })
+}
+
+func benchmarkShipped(b *testing.B, raw bool) {
 	m, err := sigma.ShippedMap()
 	if err != nil {
 		b.Fatal(err)
@@ -83,6 +89,11 @@ func BenchmarkShipped(b *testing.B) {
 	for i := range evs {
 		ev := schemas.Event{Kind: "api_call", Action: "tool.execute", Tool: "gmail.send", Access: schemas.AccessWrite, Outcome: schemas.OutcomeOK, Tenant: "acme", Source: "audit"}
 		ev.Actor, ev.Agent, ev.Run, ev.Raw = fmt.Sprint("u", i%50), fmt.Sprint("a", i%300), fmt.Sprint("r", i%1000), []byte("{}")
+		if raw {
+			ev.Raw = fmt.Appendf(nil, `{"insertId":"i%d","timestamp":"2026-11-25T10:00:00.000Z","jsonPayload":{"endpoint":"/api/v1/executeactiontool","actor":{"userId":"u%d"},`+
+				`"request":{"name":"gmail.send","parameters":{"to":{"type":"STRING","value":"dana%d@example.com"},"subject":{"type":"STRING","value":"Weekly summary"}}}}}`, i, i%50, i%50)
+		}
+		ev.Outcome, ev.Target = schemas.OutcomeOK, "ai_gmail"
 		switch i % 20 {
 		case 0:
 			ev.Tool = "jira.delete_issue"

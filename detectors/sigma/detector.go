@@ -128,7 +128,7 @@ func (x *detector) alert(ev *schemas.Event, m *Match) schemas.Alert {
 		Subscription: strings.Clone(ev.Subscription), Run: strings.Clone(ev.Run), Initiator: ev.Initiator.String(),
 		LastSeen: ev.When(), Count: 1,
 		Evidence: []schemas.Evidence{{ID: ev.ID.String(), Shard: ev.Shard, Offset: ev.Offset, Index: ev.Index, Time: ev.When()}},
-		Next:     []string{"agentrail events show " + ev.ID.String()},
+		Next:     append([]string{"agentrail events show " + ev.ID.String()}, r.Runbook...),
 	}
 	for _, t := range r.Tags {
 		a.Tags = append(a.Tags, strings.ToLower(t))

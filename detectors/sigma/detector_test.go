@@ -118,7 +118,7 @@ func TestDetector(t *testing.T) {
 	if a.Reason != want || a.Count != 10 || a.Observed != 10 || a.Threshold != 10 || len(a.Evidence) != 1 || a.Evidence[0].Offset != 18 {
 		t.Errorf("alert: %+v", a)
 	}
-	if strings.Join(a.Tags, " ") != "attack.atlas.aml.t0101 owasp.asi02 owasp.asi10" || a.Run != "r1" || a.Actor != "u1" {
+	if strings.Join(a.Tags, " ") != "attack.atlas.aml.t0101 owasp.asi02 owasp.asi10 owasp.llm06" || !strings.HasPrefix(strings.Join(a.Next[2:], " "), "Pause the subscription") || a.Run != "r1" || a.Actor != "u1" {
 		t.Errorf("alert: %+v", a)
 	}
 	d.send(20, "acme", func(ev *schemas.Event) { ev.Action, ev.Run = "agent.delete", "" })

@@ -83,30 +83,43 @@ func parseFile(name string, data []byte) (docs []*document, refused []error) {
 	if len(data) > largestFile {
 		return nil, []error{&Refusal{name, 1, fmt.Sprintf("file has %d bytes, more than %d", len(data), largestFile)}}
 	}
-	lines := strings.SplitAfter(strings.TrimPrefix(string(data), "\ufeff"), "\n")
-	from := 0
-	take := func(to int) {
-		text, line := strings.Join(lines[from:to], ""), from+1
-		if from = to; strings.TrimSpace(text) == "" || text == "---\n" {
-			return
+	for _, p := range pieces(data) {
+		if len(docs) >= mostDocuments {
+			return docs, append(refused, &Refusal{name, p.line, fmt.Sprintf("file has more than %d documents", mostDocuments)})
 		}
-		d, err := parseDocument(name, line, text)
+		d, err := parseDocument(name, p.line, p.text)
 		if err != nil {
 			refused = append(refused, err)
 		} else if d != nil {
 			docs = append(docs, d)
 		}
 	}
+	return docs, refused
+}
+
+// piece is the text of one document of a file, with the mark before it.
+type piece struct {
+	line int
+	text string
+}
+
+// pieces cuts a file at the marks between documents; empty ones are left out.
+func pieces(data []byte) (out []piece) {
+	lines := strings.SplitAfter(strings.TrimPrefix(string(data), "\ufeff"), "\n")
+	from := 0
+	take := func(to int) {
+		text, line := strings.Join(lines[from:to], ""), from+1
+		if from = to; strings.TrimSpace(text) != "" && text != "---\n" {
+			out = append(out, piece{line, text})
+		}
+	}
 	for i, l := range lines {
 		if i > from && (strings.TrimRight(l, " \t\r\n") == "---" || strings.HasPrefix(l, "--- ")) {
 			take(i)
 		}
-		if len(docs) > mostDocuments {
-			return docs, append(refused, &Refusal{name, i + 1, fmt.Sprintf("file has more than %d documents", mostDocuments)})
-		}
 	}
 	take(len(lines))
-	return docs, refused
+	return out
 }
 
 func parseDocument(name string, line int, text string) (_ *document, err error) {

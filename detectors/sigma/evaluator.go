@@ -40,13 +40,18 @@ type Evaluator struct {
 	o       EvalOptions
 	view    view
 	cand    []int32
-	mark    []uint32
+	marked  []uint32
 	gen     uint32
 	sources []verified // by number of the source
 	at      scope
+	key     []byte // of a group, and
+	shown   []string
 	clock   int64               // how far the journal has come, or the records
-	marks   map[scope]int64     // newest event time of each source
+	marks   map[scope]*int64    // newest event time of each source
+	last    scope               // of the record before, and
+	mark    *int64              // the newest event time of its source
 	groups  []map[string]*group // by number of the correlation
+	match   Match               // of a detection rule
 	recent  *list.List          // of groups, the one that matched last in front
 	entries int
 }
@@ -55,7 +60,7 @@ type Evaluator struct {
 // record is, is measured by its own source.
 type scope struct{ tenant, source string }
 
-// Match is a rule that a record fulfilled. It is valid until the next record.
+// Match is a rule that a record fulfilled. It is valid until emit returns.
 type Match struct {
 	Rule     *Rule
 	Time     int64
@@ -71,7 +76,8 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 	o.Lateness = cmp.Or(o.Lateness, 10*time.Minute)
 	o.MaxGroups = cmp.Or(o.MaxGroups, defaultGroups)
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultEntries)
-	e := &Evaluator{set: s, o: o, mark: make([]uint32, len(s.base)), sources: make([]verified, len(s.sources)), clock: math.MinInt64, marks: map[scope]int64{}, recent: list.New()}
+	e := &Evaluator{set: s, o: o, marked: make([]uint32, len(s.base)), sources: make([]verified, len(s.sources)), clock: math.MinInt64, marks: map[scope]*int64{}, recent: list.New()}
+	e.view.together, e.view.hits = s.index.together, make([]uint32, s.index.items+1)
 	for _, r := range s.Rules {
 		if r.corr != nil {
 			e.groups = append(e.groups, map[string]*group{})
@@ -84,8 +90,8 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 func (e *Evaluator) Event(ev *schemas.Event, at int64, emit func(*Match)) {
 	e.at, e.clock = scope{ev.Tenant, ev.Source}, max(e.clock, ev.Received)
 	e.view.reset(eventSource{ev}, len(e.set.fields))
-	for slot, l := range e.set.index.fields {
-		e.search(slot, l)
+	for _, slot := range e.set.index.slots {
+		e.search(slot, e.set.index.fields[slot])
 	}
 	e.finish(at, emit)
 }
@@ -99,6 +105,9 @@ func (e *Evaluator) Record(r *Record, at int64, emit func(*Match)) {
 		for _, slot := range x.byPath[path] {
 			e.search(slot, x.fields[slot])
 		}
+	}
+	for _, slot := range x.every {
+		e.search(slot, x.fields[slot])
 	}
 	if l := x.fields[-1]; l != nil {
 		e.search(-1, l)
@@ -123,8 +132,8 @@ func (e *Evaluator) search(at int, l *literals) {
 
 func (e *Evaluator) candidates(rules []int32) {
 	for _, r := range rules {
-		if e.mark[r] != e.gen+1 {
-			e.mark[r] = e.gen + 1
+		if e.marked[r] != e.gen+1 {
+			e.marked[r] = e.gen + 1
 			e.cand = append(e.cand, r)
 		}
 	}
@@ -138,14 +147,15 @@ func (e *Evaluator) finish(at int64, emit func(*Match)) {
 		e.note(at)
 	}
 	for _, i := range e.cand {
-		if r := e.set.base[i]; e.serves(int(i)) && r.root.matches(&e.view, e.set.fields) {
-			e.matched(&Match{Rule: r, Time: at, eval: e}, emit)
+		if r := e.set.base[i]; e.serves(int(i)) && e.set.index.rest[i].matches(&e.view, e.set.fields) {
+			e.match = Match{Rule: r, Time: at, eval: e}
+			e.matched(&e.match, emit)
 		}
 	}
 	e.cand = e.cand[:0]
 	if e.gen++; e.gen == math.MaxUint32 {
 		e.gen = 0
-		clear(e.mark)
+		clear(e.marked)
 		clear(e.sources)
 	}
 	e.expire()
@@ -153,14 +163,15 @@ func (e *Evaluator) finish(at int64, emit func(*Match)) {
 
 // note moves the newest time of the record's source.
 func (e *Evaluator) note(at int64) {
-	old, known := e.marks[e.at]
-	if known && old >= at {
-		return
+	if e.mark == nil || e.at != e.last {
+		if e.mark = e.marks[e.at]; e.mark == nil {
+			e.mark = new(int64)
+			*e.mark = at
+			e.marks[scope{strings.Clone(e.at.tenant), strings.Clone(e.at.source)}] = e.mark
+		}
+		e.last = scope{strings.Clone(e.at.tenant), strings.Clone(e.at.source)}
 	}
-	if !known {
-		e.at = scope{strings.Clone(e.at.tenant), strings.Clone(e.at.source)}
-	}
-	e.marks[e.at] = at
+	*e.mark = max(*e.mark, at)
 }
 
 func (e *Evaluator) serves(rule int) bool {
@@ -197,7 +208,7 @@ func (e *Evaluator) matched(m *Match, emit func(*Match)) {
 
 func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 	x := in.rule.corr
-	if m.Time < e.marks[e.at]-int64(e.o.Lateness) {
+	if m.Time < *e.mark-int64(e.o.Lateness) {
 		e.Stats.Late++
 		return
 	}
@@ -210,10 +221,10 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 		e.Stats.Ungrouped++
 		return
 	}
-	g := e.groups[x.number][key]
+	g := e.groups[x.number][string(key)]
 	if g == nil {
-		g = &group{rule: in.rule, key: key, shown: cloned(shown), agg: newTally(x)}
-		e.groups[x.number][key] = g
+		g = &group{rule: in.rule, key: string(key), shown: cloned(shown), agg: newTally(x)}
+		e.groups[x.number][g.key] = g
 		g.place = e.recent.PushFront(g)
 	} else {
 		e.recent.MoveToFront(g.place)
@@ -221,28 +232,29 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 	before := len(g.entries)
 	v := g.take(en)
 	g.touched = e.clock
-	e.Stats.Dropped += int64(g.trim(g.entries[len(g.entries)-1].at - x.span - int64(e.o.Lateness)))
+	e.Stats.Dropped += int64(g.trim(int64(e.o.Lateness)))
 	e.entries += len(g.entries) - before
 	if v.match {
 		e.matched(&Match{Rule: in.rule, Time: v.end, Observed: v.observed, Group: g.shown, Again: v.again, eval: e}, emit)
 	}
 }
 
-// groupOf returns the values of group-by. A record that lacks one of the fields
-// belongs to no group.
-func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, key string, ok bool) {
-	b := appendText(nil, e.at.tenant)
+// groupOf returns the values of group-by, which are valid until the next call.
+// A record that lacks one of the fields belongs to no group.
+func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, key []byte, ok bool) {
+	b, shown := appendText(e.key[:0], e.at.tenant), e.shown[:0]
 	for i, slot := range x.slots[ref] {
 		text, found := m.grouped(x.names[ref][i])
 		if !found {
 			if text, found = e.first(slot); !found {
-				return nil, "", false
+				return nil, nil, false
 			}
 		}
 		shown = append(shown, text)
 		b = appendText(b, strings.ToLower(text))
 	}
-	return shown, string(b), true
+	e.key, e.shown = b, shown
+	return shown, b, true
 }
 
 func appendText(b []byte, s string) []byte {

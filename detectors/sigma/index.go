@@ -1,19 +1,42 @@
 package sigma
 
 import (
+	"maps"
 	"math"
 	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // index finds the rules that a record may match. Of each rule it knows literals
 // of which one must be in the record; rules without any are always tried.
 type index struct {
-	always []int32
-	fields map[int]*literals // by slot; -1: any value of the record
-	byPath map[string][]int  // slots by the paths where foreign records have them
+	always   []int32
+	fields   map[int]*literals // by slot; -1: any value of the record
+	together map[int]*literals // by slot: the literals of many items
+	byPath   map[string][]int  // slots by the paths where foreign records have them
+	every    []int             // slots that take every value below a path
+	slots    []int             // of fields, in order
+	items    int               // that are looked for together
+	rest     []*node           // of each rule what is left to ask once it was found
+}
+
+// rarity says how little an atom tells and what it costs to look for it.
+type rarity struct {
+	uses map[atom]int // how many rules could use it
+	dear []bool       // by slot: our own events have it in the raw record only
+}
+
+// weight is how much the number of its uses counts against an atom. What many
+// rules for our own events ask for is what most of our events have.
+func (r rarity) weight() float64 {
+	if r.dear != nil {
+		return 5
+	}
+	return 3
 }
 
 // atom is a literal that a field must have: as the whole value, or within it.
@@ -25,14 +48,25 @@ type atom struct {
 }
 
 func newIndex(s *Set) index {
-	x := index{fields: map[int]*literals{}, byPath: map[string][]int{}}
-	// How many rules could use an atom says how little it tells.
+	x := index{fields: map[int]*literals{}, together: map[int]*literals{}, byPath: map[string][]int{}}
 	uses := map[atom]int{}
 	for _, r := range s.base {
 		r.root.atoms(func(a atom) { uses[a]++ })
 	}
+	dear := make([]bool, len(s.fields))
+	for i, f := range s.fields {
+		dear[i] = !slices.ContainsFunc(f.typed, func(get func(*schemas.Event) schemas.Value) bool { return get != nil })
+	}
 	for i, r := range s.base {
-		cover := r.root.cover(uses)
+		by := rarity{uses: uses}
+		if strings.EqualFold(r.Logsource.Product, ourProduct) {
+			by.dear = dear
+		}
+		cover := r.root.cover(by)
+		if by.dear != nil {
+			r.root.share(&x, dear)
+		}
+		x.rest = append(x.rest, r.root.without(cover, by))
 		if cover == nil {
 			x.always = append(x.always, int32(i))
 			continue
@@ -46,34 +80,106 @@ func newIndex(s *Set) index {
 			l.add(a, int32(i))
 		}
 	}
-	for slot, l := range x.fields {
+	for _, l := range x.together {
 		l.build()
+	}
+	x.slots = slices.Sorted(maps.Keys(x.fields))
+	for _, slot := range x.slots {
+		x.fields[slot].build()
 		if slot < 0 {
 			continue
 		}
-		for _, p := range s.fields[slot].paths {
-			x.byPath[p] = append(x.byPath[p], slot)
+		for i, p := range s.fields[slot].paths {
+			if s.fields[slot].below[i] == "" {
+				x.byPath[p] = append(x.byPath[p], slot)
+			} else if !slices.Contains(x.every, slot) {
+				x.every = append(x.every, slot)
+			}
 		}
 	}
 	return x
 }
 
+// ourProduct is the logsource product of rules that are for our own events.
+const ourProduct = "agentrail"
+
+// without returns what is left to ask of a rule that was found by the cover:
+// all of it but an item that is nothing else than the cover.
+func (n *node) without(cover []atom, by rarity) *node {
+	if n.op == opLeaf {
+		n = &node{op: opAnd, kids: []*node{n}}
+	}
+	if n.op != opAnd || cover == nil {
+		return n
+	}
+	for i, k := range n.kids {
+		if k.op == opLeaf && k.item.exact() && slices.Equal(k.item.cover(by), cover) {
+			return &node{op: opAnd, kids: slices.Concat(n.kids[:i], n.kids[i+1:])}
+		}
+	}
+	return n
+}
+
+// share numbers the items that look for literals within a field of the raw
+// record, so that those of all rules are looked for at once.
+func (n *node) share(x *index, dear []bool) {
+	for _, k := range n.kids {
+		k.share(x, dear)
+	}
+	if n.op != opLeaf || n.item.shared > 0 || !n.item.within() || !dear[n.item.field] {
+		return
+	}
+	l := x.together[n.item.field]
+	if l == nil {
+		l = &literals{whole: map[string][]int32{}, lits: map[string][]int32{}}
+		x.together[n.item.field] = l
+	}
+	x.items++
+	n.item.shared = int32(x.items)
+	for i := range n.item.tests {
+		l.add(atom{n.item.field, false, n.item.tests[i].pat[1].lit}, n.item.shared)
+	}
+}
+
+// within reports whether the item holds if the field contains one of its
+// literals, and only then.
+func (it *item) within() bool {
+	if it.field < 0 || it.negated || it.all {
+		return false
+	}
+	return !slices.ContainsFunc(it.tests, func(t test) bool {
+		return t.kind != testText || t.cased || len(t.pat) != 3 || t.pat[0].kind != tokenStar || t.pat[1].kind != tokenLiteral || t.pat[2].kind != tokenStar ||
+			!utf8.ValidString(t.pat[1].lit)
+	})
+}
+
+// exact reports whether a record that has one of the item's atoms fulfils it.
+func (it *item) exact() bool {
+	if it.field < 0 || it.negated || it.all {
+		return false
+	}
+	return !slices.ContainsFunc(it.tests, func(t test) bool {
+		_, plain := t.pat.plain()
+		return t.kind != testText || t.cased || !plain
+	})
+}
+
 // cover returns atoms of which a record that matches n has at least one, or nil
 // if there are none.
-func (n *node) cover(uses map[atom]int) []atom {
+func (n *node) cover(by rarity) []atom {
 	switch n.op {
 	case opLeaf:
-		return n.item.cover(uses)
+		return n.item.cover(by)
 	case opAnd:
 		var best []atom
 		for _, k := range n.kids {
-			best = better(best, k.cover(uses), uses)
+			best = better(best, k.cover(by), by)
 		}
 		return best
 	case opOr, opAtLeast:
 		var all []atom
 		for _, k := range n.kids {
-			c := k.cover(uses)
+			c := k.cover(by)
 			if c == nil {
 				return nil
 			}
@@ -97,18 +203,22 @@ func (n *node) atoms(yield func(atom)) {
 	}
 }
 
-func better(a, b []atom, uses map[atom]int) []atom {
-	if a == nil || b != nil && worth(b, uses) > worth(a, uses) {
+func better(a, b []atom, by rarity) []atom {
+	if a == nil || b != nil && worth(b, by) > worth(a, by) {
 		return b
 	}
 	return a
 }
 
-// worth says how seldom the weakest of the atoms will be met.
-func worth(as []atom, uses map[atom]int) float64 {
+// worth says how seldom the weakest of the atoms will be met, less what it
+// costs to take raw records apart for it.
+func worth(as []atom, by rarity) float64 {
 	least := math.Inf(1)
 	for _, a := range as {
-		w := float64(min(len(a.lit), 16)) - 3*math.Log2(float64(max(uses[a], 1)))
+		w := float64(min(len(a.lit), 16)) - by.weight()*math.Log2(float64(max(by.uses[a], 1)))
+		if by.dear != nil && (a.field < 0 || by.dear[a.field]) {
+			w -= 100
+		}
 		if a.whole {
 			w += 3
 		}
@@ -117,7 +227,7 @@ func worth(as []atom, uses map[atom]int) float64 {
 	return least
 }
 
-func (it *item) cover(uses map[atom]int) []atom {
+func (it *item) cover(by rarity) []atom {
 	if it.negated {
 		return nil
 	}
@@ -126,7 +236,7 @@ func (it *item) cover(uses map[atom]int) []atom {
 		as := it.tests[i].atoms(it.field)
 		switch {
 		case it.all:
-			all = better(all, as, uses)
+			all = better(all, as, by)
 		case as == nil:
 			return nil
 		default:

@@ -18,6 +18,7 @@ type item struct {
 	all     bool // every test must hold, not one
 	negated bool // neq
 	tests   []test
+	shared  int32 // number among those that the index looks for together, from 1 on; 0: none
 }
 
 // test is one value of an item, ready to compare.
@@ -57,6 +58,9 @@ const (
 // where the field is missing, but a comparison of two fields needs both.
 func (it *item) matches(v *view, set []field) bool {
 	var s *slot
+	if it.shared > 0 && v.together != nil {
+		return v.found(set, it)
+	}
 	if it.field < 0 {
 		s = v.whole()
 	} else {

@@ -86,7 +86,7 @@ func FuzzCondition(f *testing.F) {
 		if n != nil {
 			var v view
 			v.reset(&Record{}, 1)
-			n.matches(&v, []field{{paths: []string{"x"}}})
+			n.matches(&v, []field{newField("x", []string{"x"})})
 		}
 	})
 }

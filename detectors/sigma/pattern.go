@@ -172,6 +172,16 @@ func (p pattern) lowered() pattern {
 // proportional to the pattern times the text at worst, and no memory: each run
 // between two stars is put at the first place that has it.
 func (p pattern) match(s string) bool {
+	switch { // the usual shapes
+	case len(p) == 1 && p[0].kind == tokenLiteral:
+		return s == p[0].lit
+	case len(p) == 2 && p[0].kind == tokenLiteral && p[1].kind == tokenStar:
+		return strings.HasPrefix(s, p[0].lit)
+	case len(p) == 2 && p[0].kind == tokenStar && p[1].kind == tokenLiteral:
+		return strings.HasSuffix(s, p[1].lit)
+	case len(p) == 3 && p[0].kind == tokenStar && p[1].kind == tokenLiteral && p[2].kind == tokenStar:
+		return strings.Contains(s, p[1].lit)
+	}
 	n, ok := p.until(s)
 	for ok && !n.done {
 		p, s = p[n.tokens+1:], s[n.bytes:] // behind the star

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
-
+	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -43,11 +44,25 @@ func numberText(s string) string {
 }
 
 // field is a field that rules name, and where it is found: the first of its
-// paths that is there counts.
+// paths that is there counts. A path that ends in .* is every value below it.
 type field struct {
 	name  string
 	paths []string
+	below []string                             // the path without its .*, or ""
 	typed []func(*schemas.Event) schemas.Value // nil where the path is in Raw
+}
+
+func newField(name string, paths []string) field {
+	f := field{name: name, paths: paths}
+	for _, p := range paths {
+		top, every := strings.CutSuffix(p, ".*")
+		if !every {
+			top = ""
+		}
+		f.below = append(f.below, top)
+		f.typed = append(f.typed, schemas.FieldOf(p))
+	}
+	return f
 }
 
 // source gives the values of a record.
@@ -130,12 +145,33 @@ func jsonScalar(v any) value {
 }
 
 func (r *Record) values(f *field, out []value) ([]value, bool) {
-	for _, p := range f.paths {
+	for i, p := range f.paths {
+		if top := f.below[i]; top != "" {
+			if vs := r.below(top); len(vs) > 0 {
+				return append(out, vs...), true
+			}
+			continue
+		}
 		if vs, ok := r.paths[p]; ok {
 			return append(out, vs...), true
 		}
 	}
 	return out, false
+}
+
+// below returns the scalars below a path, by path.
+func (r *Record) below(top string) (out []value) {
+	for _, p := range slices.Sorted(maps.Keys(r.paths)) {
+		if !strings.HasPrefix(p, top+".") {
+			continue
+		}
+		for _, v := range r.paths[p] {
+			if v.scalar() {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }
 
 func (r *Record) all(out []value) []value {
@@ -154,19 +190,87 @@ type eventSource struct{ ev *schemas.Event }
 
 func (s eventSource) values(f *field, out []value) ([]value, bool) {
 	for i, p := range f.paths {
-		var v schemas.Value
-		var ok bool
-		if get := f.typed[i]; get != nil {
-			v = get(s.ev)
-			ok = v.Kind != schemas.ValueNone
-		} else {
-			v, ok = s.ev.Lookup(p)
+		if top := f.below[i]; top != "" {
+			n := len(out)
+			if out = s.below(top, out); len(out) > n {
+				return out, true
+			}
+			continue
 		}
-		if ok {
+		if get := f.typed[i]; get != nil {
+			switch v := get(s.ev); v.Kind {
+			case schemas.ValueNone:
+			case schemas.ValueString:
+				return append(out, valueOf(v.Kind, v.Str)), true
+			default:
+				return appendValue(out, v), true
+			}
+		} else if v, ok := s.ev.LookupRaw(p); ok {
 			return appendValue(out, v), true
 		}
 	}
 	return out, false
+}
+
+// below appends the scalars below a path of the raw record.
+func (s eventSource) below(top string, out []value) []value {
+	v, ok := s.ev.LookupRaw(top)
+	if !ok || v.Kind != schemas.ValueJSON {
+		return out
+	}
+	return appendScalars(out, v.Str)
+}
+
+// appendScalars appends every scalar of a JSON text that was read once before,
+// as the text has them.
+func appendScalars(out []value, doc string) []value {
+	for i := 0; i < len(doc) && len(out) < mostValues; {
+		switch c := doc[i]; {
+		case c == '"':
+			text, next := jsonString(doc, i)
+			key := strings.TrimLeft(doc[next:], " \t\r\n")
+			if i = next; strings.HasPrefix(key, ":") {
+				i = len(doc) - len(key) + 1
+				continue
+			}
+			if strings.IndexByte(text, '\\') >= 0 {
+				text = string(jsonscan.Unescape(nil, []byte(text)))
+			}
+			out = append(out, valueOf(schemas.ValueString, text))
+		case c == '-' || c-'0' <= 9 || c == 't' || c == 'f':
+			n := strings.IndexAny(doc[i:], ",]} \t\r\n")
+			if n < 0 {
+				n = len(doc) - i
+			}
+			kind, text := schemas.ValueNumber, doc[i:i+n]
+			if c == 't' || c == 'f' {
+				kind = schemas.ValueBool
+			} else {
+				text = numberText(text)
+			}
+			out = append(out, valueOf(kind, text))
+			i += n
+		case c == 'n':
+			i += len("null")
+		default:
+			i++
+		}
+	}
+	return out
+}
+
+// jsonString returns what stands in the string that begins at i, with its
+// escapes, and where it ends.
+func jsonString(doc string, i int) (text string, next int) {
+	end := i + 1
+	for end < len(doc) && doc[end] != '"' {
+		if doc[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	end = min(end, len(doc))
+	return doc[i+1 : end], min(end+1, len(doc))
 }
 
 func appendValue(out []value, v schemas.Value) []value {
@@ -228,10 +332,14 @@ type view struct {
 	slots []slot
 	gen   uint32
 	every slot
+
+	together map[int]*literals // of the index: what to look for in a slot at once
+	hits     []uint32          // by number of the item
 }
 
 type slot struct {
 	gen     uint32
+	scanned uint32 // gen for which hits of the slot were noted
 	present bool
 	vals    []value
 }
@@ -240,6 +348,7 @@ func (v *view) reset(src source, fields int) {
 	v.src = src
 	if v.gen++; v.gen == 0 || len(v.slots) < fields {
 		v.gen, v.slots, v.every = 1, make([]slot, fields), slot{}
+		clear(v.hits)
 	}
 }
 
@@ -252,6 +361,27 @@ func (v *view) field(set []field, i int) *slot {
 	return s
 }
 
+// found reports whether one of the item's literals is in its field. All that is
+// looked for in the field is looked for at once.
+func (v *view) found(set []field, it *item) bool {
+	s := v.field(set, it.field)
+	if s.scanned != v.gen {
+		s.scanned = v.gen
+		for i := range s.vals {
+			if s.vals[i].scalar() {
+				v.together[it.field].find(s.vals[i].lower, v.hit)
+			}
+		}
+	}
+	return v.hits[it.shared] == v.gen
+}
+
+func (v *view) hit(items []int32) {
+	for _, i := range items {
+		v.hits[i] = v.gen
+	}
+}
+
 // whole returns every scalar of the record, for keywords.
 func (v *view) whole() *slot {
 	if v.every.gen != v.gen {
@@ -259,17 +389,4 @@ func (v *view) whole() *slot {
 		v.every.vals = v.src.all(v.every.vals[:0])
 	}
 	return &v.every
-}
-
-// NodeRecord makes a record of a YAML map, as tests beside rules hold them.
-func NodeRecord(n *yaml.Node) (*Record, error) {
-	var m map[string]any
-	if err := n.Decode(&m); err != nil {
-		return nil, fmt.Errorf("read event: %w", err)
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("read event: %w", err)
-	}
-	return ParseRecord(data)
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // Rule is one rule that was loaded.
@@ -21,6 +19,7 @@ type Rule struct {
 	Status      string
 	Tags        []string
 	False       []string // known false positives
+	Runbook     []string // what to look at and what to do, step by step; a field of our own
 	Logsource   Logsource
 	File        string
 	Line        int
@@ -93,6 +92,9 @@ func (c *compiler) head(d *document) (*Rule, error) {
 		return nil, err
 	}
 	if r.False, err = d.texts("falsepositives"); err != nil {
+		return nil, err
+	}
+	if r.Runbook, err = d.texts("runbook"); err != nil {
 		return nil, err
 	}
 	r.ID = firstOf(r.uuid, r.Name, r.Title)
@@ -313,12 +315,8 @@ func (c *compiler) slot(name string) int {
 	if i, ok := c.fieldN[name]; ok {
 		return i
 	}
-	f := field{name: name, paths: c.o.Map.pathsOf(name)}
-	for _, p := range f.paths {
-		f.typed = append(f.typed, schemas.FieldOf(p))
-	}
 	c.fieldN[name] = len(c.set)
-	c.set = append(c.set, f)
+	c.set = append(c.set, newField(name, c.o.Map.pathsOf(name)))
 	return len(c.set) - 1
 }
 

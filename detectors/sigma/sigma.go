@@ -14,8 +14,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
+
+	"github.com/agentrail/agentrail/detectors/rules"
 )
 
 // Options of Load.
@@ -53,8 +56,11 @@ func (s *Set) Unserved() (out []*Rule) {
 }
 
 // IsRuleFile reports whether Load takes a file of that name for rules: .yml and
-// .yaml, but for the tests beside them.
+// .yaml, but for the tests beside them and the table of what they cover.
 func IsRuleFile(name string) bool {
+	if path.Base(name) == rules.RowsFile {
+		return false
+	}
 	ext := strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")
 	return ext && !strings.HasSuffix(name, ".test.yaml") && !strings.HasSuffix(name, ".test.yml")
 }

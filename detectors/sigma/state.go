@@ -30,7 +30,7 @@ func (e *Evaluator) Save(enc *detectors.Encoder) {
 	for _, s := range scopes {
 		enc.Str(s.tenant)
 		enc.Str(s.source)
-		enc.Int(e.marks[s])
+		enc.Int(*e.marks[s])
 	}
 	enc.Uint(uint64(e.recent.Len()))
 	for el := e.recent.Back(); el != nil; el = el.Prev() {
@@ -65,7 +65,8 @@ func (e *Evaluator) Load(d *detectors.Decoder) error {
 	e.clock = d.Int()
 	for n := d.Len(); n > 0 && d.Err() == nil; n-- {
 		s := scope{d.Str(), d.Str()}
-		e.marks[s] = d.Int()
+		at := d.Int()
+		e.marks[s] = &at
 	}
 	byID := map[string]*Rule{}
 	for _, r := range e.set.Rules {
@@ -107,6 +108,9 @@ func (e *Evaluator) loadGroup(d *detectors.Decoder, byID map[string]*Rule) error
 		en := &g.entries[i]
 		if int(en.ref) >= len(x.refs) || i > 0 && en.at < g.entries[i-1].at {
 			return errors.New("state of a correlation is damaged")
+		}
+		if en.ref == 0 {
+			g.firsts++
 		}
 		if en.at < last-x.span {
 			g.lo = i + 1

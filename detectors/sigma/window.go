@@ -34,6 +34,7 @@ type group struct {
 	firing  bool
 	fired   int64 // end of the window of the last match
 	touched int64 // clock of the last entry
+	firsts  int   // entries of the first rule
 	place   *list.Element
 }
 
@@ -202,7 +203,16 @@ type verdict struct {
 func (g *group) take(e entry) verdict {
 	x := g.rule.corr
 	n := len(g.entries)
+	if e.ref == 0 {
+		g.firsts++
+	}
 	if n == 0 || e.at >= g.entries[n-1].at {
+		if g.vain(&e) {
+			g.agg.remove(x, &g.entries[n-1])
+			g.agg.add(x, &e)
+			g.entries[n-1], g.firing = e, false
+			return verdict{}
+		}
 		g.entries = append(g.entries, e)
 		g.agg.add(x, &e)
 		for g.entries[g.lo].at < e.at-x.span {
@@ -226,6 +236,23 @@ func (g *group) take(e entry) verdict {
 	}
 	return g.late(i)
 }
+
+// vain reports whether the newest entry may take the place of the one before
+// it: in an ordered correlation without a match of the first rule, all of those
+// of one rule that follow one another closely wait for the same thing, a first
+// one that comes late. That keeps what waits in vain small.
+func (g *group) vain(e *entry) bool {
+	x, n := g.rule.corr, len(g.entries)
+	if x.kind != temporalOrdered || g.firsts > 0 || len(x.limits) > 0 || n < 2 {
+		return false
+	}
+	a, b := &g.entries[n-2], &g.entries[n-1]
+	return a.ref == e.ref && b.ref == e.ref && e.at-a.at < x.span/vainParts
+}
+
+// vainParts is into how many parts of its timespan an ordered correlation keeps
+// apart what waits in vain.
+const vainParts = 16
 
 // late judges the windows that hold entry i and end with it or a later one.
 func (g *group) late(i int) verdict {
@@ -273,7 +300,8 @@ func (g *group) judge(ok bool, observed float64, at int64) verdict {
 
 // trim forgets entries that no window can hold any more, and the oldest if
 // there are too many. It returns how many were too many.
-func (g *group) trim(horizon int64) (dropped int) {
+func (g *group) trim(lateness int64) (dropped int) {
+	horizon := g.entries[len(g.entries)-1].at - g.rule.corr.span - lateness
 	n := sort.Search(g.lo, func(i int) bool { return g.entries[i].at >= horizon })
 	if over := len(g.entries) - mostGroupEntries*3/4; len(g.entries) > mostGroupEntries && over > n {
 		for ; g.lo < over; g.lo++ {
@@ -282,6 +310,11 @@ func (g *group) trim(horizon int64) (dropped int) {
 		dropped, n = over-n, over
 	}
 	if n > 64 && n > len(g.entries)/2 || dropped > 0 {
+		for i := range g.entries[:n] {
+			if g.entries[i].ref == 0 {
+				g.firsts--
+			}
+		}
 		g.entries = append(g.entries[:0], g.entries[n:]...)
 		g.lo -= n
 	}

@@ -83,7 +83,8 @@ func (b *Brake) read(ctx context.Context, client *http.Client, from uint64, yiel
 	if err == nil {
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("open stream: server answered %s; the token needs the role executor", resp.Status)
+			text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+			return fmt.Errorf("open stream: server answered %s: %s; the token needs the role executor", resp.Status, text)
 		}
 		err = parse(resp.Body, func() { silence.Reset(b.o.Silence) }, yield)
 	}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/trail"
 )
@@ -104,7 +103,7 @@ func (g *Gateway) action(ctx context.Context, c *call) (gate.Action, gate.Verdic
 	c.arguments = g.o.Rules.Read(c.name, c.raw)
 	for i := range c.arguments.Destinations {
 		d := &c.arguments.Destinations[i]
-		d.Resolved = resolve(d.Value)
+		d.Resolved = action.Resolve(d.Value)
 	}
 	if t.digest != t.known {
 		return deny(codeChanged, "what the tool says about itself has changed since it was approved", "definition "+t.digest)
@@ -114,28 +113,6 @@ func (g *Gateway) action(ctx context.Context, c *call) (gate.Action, gate.Verdic
 		User: g.o.User, Credential: g.o.User, Permissions: g.permissions(cat),
 		Arguments: c.arguments, Agent: gate.Agent{Name: g.run.agent(g.o)}, Now: c.began,
 	}, gate.Verdict{}
-}
-
-// resolve follows the links of a path as far as it exists. Anything that is no
-// absolute path on this machine stays unresolved.
-func resolve(value string) string {
-	if !filepath.IsAbs(value) || strings.ContainsRune(value, 0) {
-		return ""
-	}
-	rest := ""
-	for p := filepath.Clean(value); ; p = filepath.Dir(p) {
-		real, err := filepath.EvalSymlinks(p)
-		if err == nil {
-			return filepath.Join(real, rest)
-		}
-		if !errors.Is(err, os.ErrNotExist) || p == "/" {
-			return ""
-		}
-		if _, err := os.Lstat(p); err == nil {
-			return "" // a link to nowhere: where a write would go is not known
-		}
-		rest = filepath.Join(filepath.Base(p), rest)
-	}
 }
 
 // make makes the call, within its time.

@@ -160,6 +160,7 @@ func (p *platform) publish(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, "agent "+a.Name, err)
 		return
 	}
+	p.o.Changed()
 	p.answerAgent(w, r, a.Name)
 }
 

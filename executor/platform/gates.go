@@ -65,6 +65,8 @@ func bounds(b gate.Bounds) []Bound {
 	n := func(name string, v int) Bound { return Bound{name, strconv.Itoa(v)} }
 	return []Bound{
 		n("calls a run", b.Calls), n("items changed a run", b.Items), n("calls a minute", b.Rate), n("calls at once", b.Concurrency),
-		{"timeout of a run", time.Duration(b.Timeout).String()}, {"timeout of a call", time.Duration(b.CallTimeout).String()}, {"bytes of an answer", strconv.Itoa(int(b.Result))},
+		{"timeout of a run", time.Duration(b.Timeout).String()},
+		{"timeout of a call", time.Duration(b.CallTimeout).String()},
+		{"bytes of an answer", strconv.Itoa(int(b.Result))},
 	}
 }

@@ -51,6 +51,8 @@ type Options struct {
 	MayPublish []auth.Role
 	// Ready returns what is not ready, for people; none means ready.
 	Ready func(ctx context.Context) []string
+	// Changed is called when subscriptions or what is published have changed. May be nil.
+	Changed func()
 	// Webhooks starts content-triggered runs. Nil: 404.
 	Webhooks http.Handler
 	// Mounted are operations of other parts below Prefix, behind the same door.
@@ -164,6 +166,9 @@ func New(o Options) (http.Handler, error) {
 	}
 	if o.Faults == nil {
 		o.Faults = func() map[string]string { return nil }
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
 	}
 	if len(o.MayPublish) == 0 {
 		o.MayPublish = moderators

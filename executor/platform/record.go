@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/state"
@@ -108,14 +109,11 @@ func (p *platform) refuse(w http.ResponseWriter, r *http.Request, to route, who 
 
 // words lists roles as the middleware does.
 func words(roles []auth.Role) string {
-	s := ""
+	names := make([]string, len(roles))
 	for i, r := range roles {
-		if i > 0 {
-			s += " or "
-		}
-		s += string(r)
+		names[i] = string(r)
 	}
-	return s
+	return strings.Join(names, " or ")
 }
 
 // newID returns an id with the prefix. A request with an Idempotency-Key gets

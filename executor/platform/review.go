@@ -3,6 +3,7 @@ package platform
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 // review answers with all that a moderator has to look at before the agent may
 // write in background. ?user= asks the gates on behalf of that user; without,
-// on behalf of the owner.
+// on behalf of the caller.
 func (p *platform) review(w http.ResponseWriter, r *http.Request) {
 	a, ok := p.named(w, r)
 	if !ok {
@@ -34,7 +35,7 @@ func (p *platform) review(w http.ResponseWriter, r *http.Request) {
 	}
 	user := r.URL.Query().Get("user")
 	if user == "" {
-		user = a.Owner
+		user = caller(r).Name
 	}
 	out := Review{Agent: doc, Spec: a.Spec, MaySubscribe: audienceText(a), Warnings: []string{}, Diff: diff(a.PublishedSpec, a.Spec), Gates: p.answers(r, a, s, user)}
 	for _, f := range faults {
@@ -93,7 +94,7 @@ func (p *platform) answers(r *http.Request, a state.Agent, s *executor.Spec, use
 	if err != nil {
 		p.log.Warn("tools are not known to a review", "err", err)
 	}
-	may := a.MaySubscribe(user, false)
+	may := a.MaySubscribe(user, user == caller(r).Name && caller(r).Has(moderators...))
 	subs, err := p.o.Store.Subscriptions(r.Context(), state.SubscriptionFilter{Agent: a.Name, Subscriber: user})
 	if err != nil {
 		p.log.Warn("subscriptions are not known to a review", "err", err)
@@ -134,9 +135,9 @@ func diff(old, text string) []string {
 	for i := range common {
 		common[i] = make([]uint16, len(b)+1)
 	}
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+	for i, old := range slices.Backward(a) {
+		for j, line := range slices.Backward(b) {
+			if old == line {
 				common[i][j] = common[i+1][j+1] + 1
 			} else {
 				common[i][j] = max(common[i+1][j], common[i][j+1])

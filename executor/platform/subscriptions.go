@@ -46,6 +46,9 @@ type SubscriptionFilter struct {
 	All bool `json:"all,omitempty"`
 }
 
+// maxSubscriptions of one user to one agent.
+const maxSubscriptions = 20
+
 func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 	var req SubscriptionRequest
 	if !rest.Read(w, r, rest.MaxBody, &req) {
@@ -71,6 +74,17 @@ func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := state.Subscription{ID: p.newID("sub", r), Agent: a.Name, Subscriber: who.Name, Name: req.Name, Trigger: trigger}
+	if _, err := p.o.Store.Subscription(r.Context(), s.ID); err == nil {
+		p.again(w, r, s)
+		return
+	}
+	if held, err := p.o.Store.Subscriptions(r.Context(), state.SubscriptionFilter{Agent: a.Name, Subscriber: who.Name}); err != nil {
+		p.fail(w, r, "subscriptions", err)
+		return
+	} else if len(held) >= maxSubscriptions {
+		p.deny(w, r, trail.CreateSubscription, denial{status: http.StatusConflict, code: "too_many_subscriptions", agent: a.Name, detail: fmt.Sprintf("you have %d subscriptions to %s; delete one", len(held), a.Name)})
+		return
+	}
 	_, err = p.o.Store.CreateSubscription(r.Context(), s, p.subscriptionRecord(r, trail.CreateSubscription, s, nil))
 	if errors.Is(err, state.ErrConflict) {
 		p.again(w, r, s)
@@ -80,6 +94,7 @@ func (p *platform) createSubscription(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, "subscription", err)
 		return
 	}
+	p.o.Changed()
 	p.answerSubscription(w, r, http.StatusCreated, s.ID)
 }
 
@@ -128,6 +143,7 @@ func (p *platform) editSubscription(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, "subscription", err)
 		return
 	}
+	p.o.Changed()
 	p.answerSubscription(w, r, http.StatusOK, s.ID)
 }
 

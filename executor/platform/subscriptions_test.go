@@ -141,3 +141,15 @@ func TestWhoMaySubscribe(t *testing.T) {
 	try("other", "")
 	r.no(http.StatusNotFound, "not_found", "member", "POST", "/api/v1/createagentsubscription", `{"agent":"no-such"}`)
 }
+
+// TestManySubscriptions: one user has so many to one agent, and others theirs.
+func TestManySubscriptions(t *testing.T) {
+	r := newRig(t, nil)
+	r.published()
+	for range 20 {
+		r.subscribed("member")
+	}
+	r.no(http.StatusConflict, "too_many_subscriptions", "member", "POST", "/api/v1/createagentsubscription", `{"agent":"weekly-digest"}`)
+	r.one("createagentsubscription", 403, "member")
+	r.subscribed("other")
+}

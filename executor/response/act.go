@@ -30,15 +30,15 @@ func (r *Responder) step(ctx context.Context, j *job) {
 			r.move(j, Expired, responder, "nobody approved it in time; nothing was done")
 		}
 	case t == nil:
-		r.retry(j, fmt.Errorf("target %q is not configured any more", j.r.Via))
-		r.overdue(ctx, j)
+		r.orphan(ctx, j)
 	case j.r.Status == Undoing:
 		r.takeBack(ctx, j, t)
 	case !now.Before(j.r.Until):
 		r.expire(j)
 	case j.r.Status == Confirmed && j.r.Policy == selfTestPolicy:
-		r.undo(j, responder, "the test is over")
-		r.takeBack(ctx, j, t)
+		if r.undo(j, responder, "the test is over"); j.r.Status == Undoing {
+			r.takeBack(ctx, j, t)
+		}
 	case j.r.Status == Confirmed:
 		r.watch(ctx, j, t)
 	default:
@@ -46,6 +46,20 @@ func (r *Responder) step(ctx context.Context, j *job) {
 		r.overdue(ctx, j)
 	}
 	r.save(ctx, j)
+}
+
+// orphan is a response whose target is not in the config any more: nothing can
+// be read back or taken back here.
+func (r *Responder) orphan(ctx context.Context, j *job) {
+	err := fmt.Errorf("target %q is not configured any more", j.r.Via)
+	if r.o.Now().Before(j.r.Until) && j.r.Status != Undoing {
+		r.retry(j, err)
+		r.overdue(ctx, j)
+		return
+	}
+	j.r.Problem = err.Error() + "; take it back on the platform"
+	r.move(j, Ended, responder, j.r.Problem)
+	r.alarm(ctx, "response.stuck", &j.r, j.r.Action+" of "+j.r.Target+": "+j.r.Problem)
 }
 
 // enforce tells the platform, and reads back.
@@ -131,6 +145,9 @@ func (r *Responder) confirm(j *job, how string) {
 	now := r.o.Now()
 	j.r.Confirmed, j.r.Problem, j.r.Tries, j.r.Alarmed = now, "", 0, false
 	r.next(j, recheck)
+	if j.r.Policy == selfTestPolicy {
+		j.r.NextTry = now
+	}
 	r.metrics.seconds.WithLabelValues(j.r.Action).Observe(now.Sub(j.r.Asked).Seconds())
 	r.move(j, Confirmed, responder, how)
 }
@@ -232,6 +249,7 @@ func (r *Responder) overdue(ctx context.Context, j *job) {
 	}
 	r.move(j, Failed, responder, "not confirmed: "+j.r.Problem)
 	j.r.Alarmed = true
+	r.next(j, seldom)
 	r.alarm(ctx, "response.failed", &j.r, j.r.Action+" of "+j.r.Target+" is not confirmed: "+j.r.Problem)
 }
 
@@ -265,7 +283,7 @@ func (r *Responder) retry(j *job, err error) {
 // next sets when the job is due, never behind its end.
 func (r *Responder) next(j *job, wait time.Duration) {
 	j.r.NextTry = r.o.Now().Add(wait)
-	if j.r.Status != Undoing && j.r.Until.Before(j.r.NextTry) {
+	if j.r.Status != Undoing && j.r.Until.After(r.o.Now()) && j.r.Until.Before(j.r.NextTry) {
 		j.r.NextTry = j.r.Until
 	}
 }

@@ -22,6 +22,7 @@ type bounds struct {
 	begun   map[string][]time.Time // by policy; "" all that enforce
 	held    map[string][]time.Time // by policy
 	cooling map[string]time.Time   // by Response.Key: until when
+	swept   time.Time              // when those that are over were last taken out
 }
 
 func newBounds() bounds {
@@ -65,9 +66,10 @@ func (b *bounds) cool(c *Config, r *state.Response, from time.Time) {
 }
 
 // cools reports whether the policy leaves the entity alone. What cooled down
-// is forgotten now and then.
+// is forgotten each minute.
 func (b *bounds) cools(key string, now time.Time) bool {
-	if len(b.cooling) > maxCooling {
+	if now.Sub(b.swept) >= time.Minute {
+		b.swept = now
 		for k, until := range b.cooling {
 			if !now.Before(until) {
 				delete(b.cooling, k)
@@ -76,9 +78,6 @@ func (b *bounds) cools(key string, now time.Time) bool {
 	}
 	return now.Before(b.cooling[key])
 }
-
-// maxCooling is the size at which cool-downs that are over are swept.
-const maxCooling = 10_000
 
 // within returns how many of the times lie in the last hour, and keeps only
 // these.
@@ -148,7 +147,7 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 		return "other_tenant"
 	case a.Backfill:
 		return "backfill"
-	case a.Stale:
+	case a.Stale, !a.LastSeen.IsZero() && r.o.Now().Sub(a.LastSeen) > staleAfter:
 		return "stale"
 	case a.Transition == schemas.TransitionResolve:
 		return "resolved"
@@ -157,6 +156,10 @@ func (r *Responder) ignored(ctx context.Context, a *schemas.Alert) string {
 	}
 	return ""
 }
+
+// staleAfter is the age of the newest evidence at which an alert is stale; it
+// may have become so while the executor was away.
+const staleAfter = 15 * time.Minute
 
 // ours reports whether the alert is about what the responder itself did: its
 // records have it as actor, and the id of the response as run. An id counts only
@@ -167,7 +170,7 @@ func (r *Responder) ours(ctx context.Context, a *schemas.Alert) bool {
 		return true
 	}
 	for _, id := range append([]string{a.Run, a.Entity.ID}, a.Tags...) {
-		if !isID(id) {
+		if !IsID(id) {
 			continue
 		}
 		r.mu.Lock()

@@ -46,7 +46,9 @@ func openCommand(c plug.Config, _ Deps) (*Opened, error) {
 	if err := errors.Join(m.conf.Common.check(), m.check()); err != nil {
 		return nil, c.Errorf("%v", err)
 	}
-	return m.conf.Common.opened(m, nil), nil
+	o := m.conf.Common.opened(m, nil)
+	o.Blind = !m.conf.ReadBack
+	return o, nil
 }
 
 func (m *command) check() error {

@@ -81,12 +81,9 @@ func (p *puppet) counts() (int, int) {
 // on opens a house whose executor is the puppet.
 func (p *puppet) on(t testing.TB, yaml string) *house {
 	t.Helper()
-	h := newHouse(t, yaml)
-	h.targets = func(*state.Store) map[string]*response.Opened {
+	return newHouseOn(t, yaml, func(*state.Store) map[string]*response.Opened {
 		return map[string]*response.Opened{"executor": {Target: p, ConfirmWithin: 30 * time.Second, Interval: time.Hour}}
-	}
-	h.restart()
-	return h
+	})
 }
 
 func TestReadBackThatLiesIsAFailureWithAnAlarm(t *testing.T) {
@@ -393,4 +390,45 @@ func (c *choosy) Commit(ctx context.Context, r trail.Record) error {
 		return errors.New("refused")
 	}
 	return c.journal.Commit(ctx, r)
+}
+
+func TestOldResponsesAreForgotten(t *testing.T) {
+	h := newHouse(t, pausing)
+	h.r.OnAlert(alert())
+	h.journal.wait(t, "confirmed", 1, is("confirmed"))
+	h.later(time.Hour)
+	h.journal.wait(t, "undone", 1, is("undone"))
+	h.poll("all is recorded", func() bool {
+		left, err := h.store.UnrecordedResponses(t.Context(), 10)
+		return err == nil && len(left) == 0
+	})
+	h.clock.add(91 * 24 * time.Hour)
+	h.restart()
+	h.poll("it is forgotten", func() bool { return len(h.responses()) == 0 })
+}
+
+// TestTargetThatIsTakenOutOfTheConfig: what it did is not shown as paused for
+// ever, and somebody is told.
+func TestTargetThatIsTakenOutOfTheConfig(t *testing.T) {
+	p := newPuppet()
+	yaml := "targets: [{kind: task, name: old, assignee: a}]\n" + strings.Replace(pausing, "ttl: 1h", "ttl: 1h\n    via: old", 1)
+	h := newHouseOn(t, yaml, func(*state.Store) map[string]*response.Opened {
+		return map[string]*response.Opened{"old": {Target: p, ConfirmWithin: 30 * time.Second}}
+	})
+	h.r.OnAlert(alert())
+	h.journal.wait(t, "confirmed", 1, is("confirmed"))
+	h.crash()
+	c, err := response.Parse("new.yaml", "version: 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.policy, h.targets = c, nil
+	h.open()
+	h.start()
+	h.later(30 * time.Minute)
+	h.later(31 * time.Minute)
+	got := h.journal.wait(t, "ended", 1, is("ended")).Payload.Action
+	if !strings.Contains(got.Text, `target "old" is not configured any more; take it back on the platform`) || h.alarmed("response.stuck") != 1 {
+		t.Errorf("ended with %q and %d alarms", got.Text, h.alarmed("response.stuck"))
+	}
 }

@@ -251,8 +251,8 @@ func responseID(policy, alert, target string, generation int) string {
 	return idPrefix + hex.EncodeToString(h.Sum(nil)[:10])
 }
 
-// isID reports whether s looks like the id of a response.
-func isID(s string) bool {
+// IsID reports whether s looks like the id of a response.
+func IsID(s string) bool {
 	rest, ok := strings.CutPrefix(s, idPrefix)
 	if !ok || len(rest) != 20 {
 		return false

@@ -49,6 +49,11 @@ func TestAlertsAndPolicies(t *testing.T) {
 	// what no policy acts on
 	f("backfill", enforce, func(a *schemas.Alert) { a.Backfill = true })
 	f("stale", enforce, func(a *schemas.Alert) { a.Stale = true })
+	at := func(age time.Duration) alertFunc {
+		return func(a *schemas.Alert) { a.LastSeen = newClock().now().Add(-age) }
+	}
+	f("become stale on its way", enforce, at(16*time.Minute))
+	f("not stale yet", enforce, at(14*time.Minute), "confirmed sub_dana")
 	f("resolved", enforce, func(a *schemas.Alert) { a.Transition = schemas.TransitionResolve })
 	f("another tenant", enforce, func(a *schemas.Alert) { a.Tenant = "other" })
 	f("our own act", enforce, func(a *schemas.Alert) { a.Actor = "agentrail-response" })

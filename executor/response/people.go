@@ -14,6 +14,7 @@ import (
 
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/internal/plug"
 )
 
 // Refusal is why a person's answer or request does not count.
@@ -146,6 +147,18 @@ type Request struct {
 	Reason string        `json:"reason"`
 	TTL    time.Duration `json:"ttl_ns,omitempty"` // default: 1h
 	DryRun bool          `json:"dry_run,omitempty"`
+}
+
+// ParseTTL reads how long a response is to hold: 30m, 2h or 7d.
+func ParseTTL(s string) (time.Duration, error) {
+	var d plug.Duration
+	if err := d.UnmarshalText([]byte(s)); err != nil {
+		return 0, err
+	}
+	if ttl := time.Duration(d); ttl < minTTL || ttl > maxTTL {
+		return 0, fmt.Errorf("%s is not within 1s and 30d", s)
+	}
+	return time.Duration(d), nil
 }
 
 // Ask begins what a person asks for, or, in a dry run, says what it would be.

@@ -100,6 +100,9 @@ func openPlatform(c plug.Config, d Deps) (*Opened, error) {
 	p.conf.URL = strings.TrimRight(p.conf.URL, "/")
 	o := p.conf.Common.opened(p, func(action string) bool { return p.conf.Actions[action].Do.Path != "" })
 	o.Image = p.image
+	for _, a := range p.conf.Actions {
+		o.Blind = o.Blind || a.Read.Path == ""
+	}
 	return o, nil
 }
 

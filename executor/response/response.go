@@ -60,6 +60,8 @@ type Store interface {
 	UnrecordedResponses(ctx context.Context, limit int) ([]state.ResponseEvent, error)
 	// RecordedResponse notes that the event is in the audit trail.
 	RecordedResponse(ctx context.Context, e state.ResponseEvent) error
+	// ForgetResponses deletes what was over, and recorded, before then.
+	ForgetResponses(ctx context.Context, before time.Time) (int64, error)
 }
 
 // Recorder puts a record into the audit trail; nil says that it is there.
@@ -111,8 +113,9 @@ type job struct {
 	turn    chan struct{} // whoever holds its one token may touch r and pending
 	r       state.Response
 	pending []state.ResponseEvent // not saved yet
-	due     time.Time             // guarded by Responder.mu
-	busy    bool                  // guarded by Responder.mu
+	asked   time.Time
+	due     time.Time // guarded by Responder.mu
+	busy    bool      // guarded by Responder.mu
 }
 
 // laneWidth is how many actions one target works on at once.
@@ -174,7 +177,7 @@ func (r *Responder) load(ctx context.Context) error {
 const maxOpen = 100_000
 
 func newJob(one state.Response) *job {
-	j := &job{turn: make(chan struct{}, 1), r: one, due: one.NextTry}
+	j := &job{turn: make(chan struct{}, 1), r: one, asked: one.Asked, due: one.NextTry}
 	j.turn <- struct{}{}
 	return j
 }
@@ -184,6 +187,7 @@ func newJob(one state.Response) *job {
 func (r *Responder) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.record(ctx) })
+	parts.Go(func() { r.forget(ctx) })
 	for {
 		wait := r.dispatch(ctx, &parts)
 		t := time.NewTimer(wait)
@@ -196,6 +200,31 @@ func (r *Responder) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		t.Stop()
+	}
+}
+
+// How long responses that are over are kept here, and how often those that are
+// older are looked for. The audit trail has them all.
+const (
+	keepOver  = 90 * 24 * time.Hour
+	sweepEach = time.Hour
+)
+
+// forget keeps the executor's state small.
+func (r *Responder) forget(ctx context.Context) {
+	t := time.NewTicker(sweepEach)
+	defer t.Stop()
+	for {
+		if n, err := r.o.Store.ForgetResponses(ctx, r.o.Now().Add(-keepOver)); err != nil && ctx.Err() == nil {
+			r.o.Log.Warn("old responses cannot be forgotten", "err", err)
+		} else if n > 0 {
+			r.o.Log.Info("old responses forgotten", "responses", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
 	}
 }
 

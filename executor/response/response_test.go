@@ -178,11 +178,16 @@ var inFlight = []state.Run{
 
 func newHouse(t testing.TB, yaml string) *house {
 	t.Helper()
+	return newHouseOn(t, yaml, nil)
+}
+
+func newHouseOn(t testing.TB, yaml string, targets func(*state.Store) map[string]*response.Opened) *house {
+	t.Helper()
 	c, err := response.Parse("policy.yaml", "version: 1\n"+yaml)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, dir: t.TempDir(), clock: newClock(), journal: newJournal(), policy: c}
+	h := &house{t: t, dir: t.TempDir(), clock: newClock(), journal: newJournal(), policy: c, targets: targets}
 	h.open()
 	ctx := context.Background()
 	for _, a := range []string{"digest", "payroll"} {

@@ -60,6 +60,9 @@ type Opened struct {
 	// Image returns, before anything is done, what Undo will need to put things
 	// back; nil: it needs nothing.
 	Image func(ctx context.Context, o Order) (json.RawMessage, error)
+	// Blind reports whether State may be Unknown, so that the audit stream has to
+	// confirm.
+	Blind bool
 	// Task returns who is to do it and where, if a person is to; nil: none is.
 	Task func(o Order) (assignee, link string)
 	// Otherwise names the target that takes what this one has no call for.

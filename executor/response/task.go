@@ -45,6 +45,7 @@ func openTask(c plug.Config, _ Deps) (*Opened, error) {
 	}
 	t.conf.Common.ConfirmWithin = t.conf.Deadline
 	o := t.conf.Common.opened(t, nil)
+	o.Blind = true
 	o.Task = func(o Order) (string, string) { return t.conf.Assignee, fill(t.conf.Link, o, url.PathEscape) }
 	return o, nil
 }

@@ -53,7 +53,9 @@ func openWebhook(c plug.Config, d Deps) (*Opened, error) {
 	if strings.HasPrefix(w.conf.URL.Reveal(), "http://") {
 		d.Log.Warn("orders go over plain http; use https outside the machine")
 	}
-	return w.conf.Common.opened(w, nil), nil
+	o := w.conf.Common.opened(w, nil)
+	o.Blind = !w.conf.ReadBack
+	return o, nil
 }
 
 func webhookKey(s plug.Secret) ([]byte, error) {

@@ -20,6 +20,7 @@ type witness struct {
 // sighting is what was seen of one subscription or agent.
 type sighting struct {
 	run      time.Time     // start of its newest run
+	last     time.Time     // of those that have a record of their own
 	interval time.Duration // usual distance of its runs; 0: not known yet
 	edited   time.Time     // newest change that worked
 	deleted  time.Time
@@ -38,6 +39,32 @@ func (r *Responder) OnEvent(ev *schemas.Event) {
 	}
 }
 
+// OnHead takes note that the audit stream has shown all until then.
+func (r *Responder) OnHead(at time.Time) {
+	r.witness.mu.Lock()
+	defer r.witness.mu.Unlock()
+	if at.After(r.witness.head) {
+		r.witness.head = at
+	}
+}
+
+// Watches returns from when on OnEvent must see the audit stream, and whether it
+// need at all: it need not where each platform can say itself how things are.
+func (r *Responder) Watches() (since time.Time, yes bool) {
+	for _, t := range r.o.Targets {
+		yes = yes || t.Blind
+	}
+	since = r.o.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, j := range r.open {
+		if j.asked.Before(since) {
+			since = j.asked
+		}
+	}
+	return since, yes
+}
+
 func (w *witness) note(ev *schemas.Event) {
 	at := ev.When()
 	w.mu.Lock()
@@ -48,8 +75,11 @@ func (w *witness) note(ev *schemas.Event) {
 	kind, verb, _ := strings.Cut(ev.Action, ".")
 	worked := ev.Outcome == schemas.OutcomeOK
 	switch {
-	case ev.Kind == "workflow_run", ev.Action == "subscription.run" && worked:
+	case ev.Kind == "workflow_run":
 		at = at.Add(-time.Duration(ev.Duration)) // the record is written at the end of the run
+		w.at("subscription", ev.Subscription).paced(at)
+		w.at("agent", ev.Agent).paced(at)
+	case ev.Action == "subscription.run" && worked:
 		w.at("subscription", ev.Subscription).ran(at)
 		w.at("agent", ev.Agent).ran(at)
 	case kind == "subscription" && worked:
@@ -82,21 +112,29 @@ func (w *witness) at(kind, id string) *sighting {
 }
 
 func (s *sighting) ran(at time.Time) {
-	if gap := at.Sub(s.run); !s.run.IsZero() && gap > time.Second {
+	if at.After(s.run) {
+		s.run = at
+	}
+}
+
+// paced is ran of one of those runs that tell how far apart they are.
+func (s *sighting) paced(at time.Time) {
+	if gap := at.Sub(s.last); !s.last.IsZero() && gap > time.Second {
 		if s.interval == 0 {
 			s.interval = gap
 		} else {
 			s.interval += (gap - s.interval) / 4
 		}
 	}
-	if at.After(s.run) {
-		s.run = at
+	if at.After(s.last) {
+		s.last = at
 	}
+	s.ran(at)
 }
 
 func (s *sighting) changed(verb string, at time.Time) {
 	switch verb {
-	case "edit", "unpublish", "limitsubscribers", "unshare", "pause", "resume", "create":
+	case "edit", "publish", "unpublish", "limit_subscribers", "pause", "resume", "create":
 		if at.After(s.edited) {
 			s.edited = at
 		}
@@ -123,22 +161,22 @@ func (w *witness) of(r *state.Response) (sighting, time.Time) {
 // stream without a run. A stream that stands still confirms nothing.
 func (w *witness) confirms(r *state.Response, interval time.Duration) string {
 	s, head := w.of(r)
+	since := r.Asked
+	if s.run.After(since) { // whatever was changed before it did not stop it
+		since = s.run
+	}
 	switch {
-	case s.deleted.After(r.Asked):
+	case s.deleted.After(since):
 		return "the audit stream shows that it was deleted"
 	case r.Action == RemoveSubscription:
 		return ""
-	case s.edited.After(r.Asked):
+	case s.edited.After(since):
 		return "the audit stream shows that it was changed"
 	case r.Action == UnshareAgent:
 		return ""
 	}
 	if s.interval > 0 {
 		interval = s.interval
-	}
-	since := r.Asked
-	if s.run.After(since) {
-		since = s.run
 	}
 	if head.Sub(since) >= 2*interval {
 		return "the audit stream shows no run of it for two intervals of " + interval.Round(time.Second).String()

@@ -93,6 +93,8 @@ type bench struct {
 	fresh  atomic.Pointer[error]
 	record *recorder
 	model  func(body string) string
+
+	subscription string // of benchmarks
 }
 
 // recorder is the real one, which tests may make fail.

@@ -288,7 +288,7 @@ func (c *call) deny(v gate.Verdict) error {
 	default:
 		c.out.Status = trail.StatusForbidden
 	}
-	return &stepError{code: v.Code, denied: true, err: errors.New(v.Text())}
+	return &stepError{code: v.Code, denied: v.Code != action.CodeCancelled, err: errors.New(v.Text())}
 }
 
 // grounded is a call that was stopped between the gates and the tool.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
@@ -68,7 +69,7 @@ func (e *Engine) askAndWait(j *job, c *call, v gate.Verdict) (bool, gate.Verdict
 	case <-answered:
 	case <-late.C:
 	case <-j.ctx.Done():
-		v.Code, v.Confirm, v.Reason = "cancelled", false, context.Cause(j.ctx).Error()
+		v.Code, v.Confirm, v.Reason = action.CodeCancelled, false, context.Cause(j.ctx).Error()
 		return false, v
 	}
 	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {
@@ -175,35 +176,33 @@ func (e *Engine) Answer(ctx context.Context, id, by string, approve bool) (state
 	return q, err
 }
 
-// Sweep does what time brings: questions expire, pauses lapse, each on record.
-// It is called every few seconds.
+// Sweep does what time brings: questions expire, each on record, and old runs
+// are forgotten. It is called every few seconds.
 func (e *Engine) Sweep(ctx context.Context) error {
 	e.expire(ctx)
-	over, err := e.o.Store.Lapse(ctx)
-	if err != nil {
+	if err := e.forget(ctx); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	var errs []error
-	for _, p := range over {
-		errs = append(errs, e.put(e.lapsed(p)))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
-func (e *Engine) lapsed(p state.Pause) trail.Record {
-	w := trail.Who{Program: e.o.Program, Log: auditLog, User: e.o.Program, UserType: "SERVICE", Initiator: trail.InitiatorAPI}
-	a := trail.Act{At: p.Until, Reason: "its time was over: " + p.Reason, Response: p.Response}
-	switch p.Kind {
-	case state.PauseSubscription:
-		a.Verb, w.Subscription = trail.ResumeSubscription, p.Target
-	case state.PauseAgent:
-		a.Verb, w.Agent = trail.ResumeAgent, p.Target
-	case state.PauseActor:
-		a.Verb, a.Target = trail.ResumeActor, p.Target
-	default:
-		a.Verb, a.Target = trail.ResumeTenant, p.Target
+// forget removes old runs from the state, once an hour.
+func (e *Engine) forget(ctx context.Context) error {
+	now := e.o.Now()
+	e.mu.Lock()
+	due := now.Sub(e.forgot).Abs() >= time.Hour
+	if due {
+		e.forgot = now
 	}
-	return w.Act(a)
+	e.mu.Unlock()
+	if !due {
+		return nil
+	}
+	n, err := e.o.Store.Forget(ctx, now.Add(-e.o.History))
+	if n > 0 {
+		e.o.Log.Info("old runs are forgotten", "runs", n)
+	}
+	return err
 }
 
 // expire marks the questions whose time is over, and ends the single calls that

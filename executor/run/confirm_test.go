@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -163,13 +164,6 @@ func TestDeclinedAndExpiredAreOutcomesOfTheirOwn(t *testing.T) {
 	if n != 4 || len(b.writes()) != 0 {
 		t.Errorf("%d records of expiry: %q", n, b.records())
 	}
-	lapsed := state.Pause{Kind: state.PauseAgent, Target: "digest", Reason: "burst", At: past, Until: past.Add(time.Minute)}
-	if err := b.store.Pause(t.Context(), lapsed); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.engine.Sweep(t.Context()); err != nil || !slices.Contains(b.records(), "resumeagent 200") {
-		t.Errorf("a pause that lapsed: %v %q", err, b.records())
-	}
 }
 
 // TestInteractiveRunWaits in the middle, and goes on once it is confirmed.
@@ -254,5 +248,68 @@ func TestSessionsOfSingleCallsAreBounded(t *testing.T) {
 	q.Mode = gate.Background
 	if _, v := b.call(q); v.Allow || v.Gate != "subscription" {
 		t.Errorf("in background without a subscription: %+v", v)
+	}
+}
+
+// TestPauseEndsARunThatWaits for a confirmation, and the confirmation is worth
+// nothing then.
+func TestPauseEndsARunThatWaits(t *testing.T) {
+	b := setUp(t, nil)
+	b.agent(specText)
+	b.useRules("version: 1\n")
+	r, err := b.engine.Start(t.Context(), run.Request{Agent: "digest", User: dana, Mode: gate.Interactive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q []state.Confirmation
+	eventually(t, "a question", func() bool {
+		q, err = b.store.Confirmations(t.Context(), state.ConfirmationFilter{Run: r.ID})
+		return err != nil || len(q) == 1
+	})
+	if n, err := b.engine.Pause(t.Context(), state.Pause{Kind: state.PauseTenant, Reason: "panic"}); err != nil || n != 1 {
+		t.Errorf("stopped %d, %v", n, err)
+	}
+	if r, err = b.engine.Wait(t.Context(), r.ID); err != nil || r.Status != state.Cancelled || r.Reason != "paused: panic" {
+		t.Errorf("%+v %v", r, err)
+	}
+	if _, err := b.engine.Answer(t.Context(), q[0].ID, dana, true); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.writes()) != 0 {
+		t.Errorf("written: %v", b.writes())
+	}
+}
+
+// TestRunsBeyondTheMostWait and are seen to.
+func TestRunsBeyondTheMostWait(t *testing.T) {
+	b := setUp(t, func(o *run.Options) { o.Runs = 1 })
+	b.agent(specText)
+	inFlight := make(chan struct{}, 2)
+	open := make(chan struct{})
+	b.tools.when("list_notes", func(context.Context, map[string]any) (any, error) {
+		inFlight <- struct{}{}
+		<-open
+		return "x", nil
+	})
+	var ids []string
+	for range 2 {
+		r, err := b.engine.Start(t.Context(), run.Request{Subscription: b.subscribe(dana), Mode: gate.Background})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, r.ID)
+	}
+	<-inFlight
+	var queued []state.Run
+	eventually(t, "a run that waits", func() bool {
+		var err error
+		queued, err = b.store.Runs(t.Context(), state.RunFilter{Status: state.Pending})
+		return err != nil || len(queued) == 1
+	})
+	close(open)
+	for _, id := range ids {
+		if r, err := b.engine.Wait(t.Context(), id); err != nil || r.Status != state.Success {
+			t.Errorf("%+v %v", r, err)
+		}
 	}
 }

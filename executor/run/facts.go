@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,7 +77,7 @@ func (e *Engine) facts(ctx context.Context, j *job, c *call) (gate.Action, gate.
 	}
 	read := gate.ReadArguments(c.out.Arguments, c.places(rules)...)
 	for i := range read.Destinations {
-		read.Destinations[i].Resolved = resolve(read.Destinations[i].Value)
+		read.Destinations[i].Resolved = action.Resolve(read.Destinations[i].Value)
 	}
 	c.out.Destinations = read.Destinations
 	if v := j.outside(c); !v.Allow {
@@ -196,26 +194,4 @@ func (j *job) outside(c *call) gate.Verdict {
 		}
 	}
 	return gate.Verdict{Allow: true}
-}
-
-// resolve follows the links of a path as far as it exists. Anything that is no
-// absolute path on this machine stays unresolved.
-func resolve(value string) string {
-	if !filepath.IsAbs(value) || strings.ContainsRune(value, 0) {
-		return ""
-	}
-	rest := ""
-	for p := filepath.Clean(value); ; p = filepath.Dir(p) {
-		real, err := filepath.EvalSymlinks(p)
-		if err == nil {
-			return filepath.Join(real, rest)
-		}
-		if !errors.Is(err, os.ErrNotExist) || p == "/" {
-			return ""
-		}
-		if _, err := os.Lstat(p); err == nil {
-			return "" // a link to nowhere: where a write would go is not known
-		}
-		rest = filepath.Join(filepath.Base(p), rest)
-	}
 }

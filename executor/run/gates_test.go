@@ -79,6 +79,19 @@ func TestS3RiskyInputsNeedAModeratorsReview(t *testing.T) {
 	b.passes(b.subscribe(dana))
 }
 
+// TestS5PersonalSpaces and ad-hoc shares are out of background runs; people who
+// are present may read them.
+func TestS5PersonalSpaces(t *testing.T) {
+	b := setUp(t, nil)
+	for _, in := range []string{"visibility: personal, review: {by: joe@example.com, reason: mine, date: 2026-11-01}}", "visibility: governed, kind: share, review: {by: joe@example.com, reason: mine, date: 2026-11-01}}"} {
+		b.agent(strings.Replace(specText, "visibility: governed}", in, 1))
+		b.denied(b.subscribe(dana), "inputs", "untrusted_input")
+		if r := b.run(run.Request{Agent: "digest", User: dana, Mode: gate.Interactive}); r.Status != state.Success {
+			t.Errorf("while dana is present: %+v", r)
+		}
+	}
+}
+
 // TestS4OpenWebByDomain: what an agent reads cannot make it fetch from elsewhere.
 func TestS4OpenWebByDomain(t *testing.T) {
 	b := setUp(t, nil)
@@ -125,7 +138,6 @@ func TestS9ModeratorGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.passes(sub)
-	b.denied(b.subscribe("joe@example.com"), "moderator", "insufficient_permissions") // S32: not of the cohort
 	if err := b.store.Unpublish(t.Context(), "digest"); err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +148,33 @@ func TestS9ModeratorGate(t *testing.T) {
 		return "x", b.store.Unpublish(context.Background(), "digest")
 	})
 	b.denied(sub, "moderator", "insufficient_permissions")
+}
+
+// TestS32PilotCohort: at first moderators may subscribe, then a cohort, then all;
+// and what was subscribed before is held to it as well.
+func TestS32PilotCohort(t *testing.T) {
+	b := setUp(t, nil)
+	b.put(specText)
+	b.publish()
+	b.credential(mo, "mo-token", "write:note")
+	b.useRules(strings.Replace(rulesText, "  eve@", "  mo@example.com: [notes.list_notes, notes.write_note]\n  eve@", 1))
+	ofMo, ofDana := b.subscribe(mo), b.subscribe(dana)
+	limit := func(audience string, cohort ...string) {
+		t.Helper()
+		if err := b.store.LimitSubscribers(t.Context(), "digest", audience, cohort); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.passes(ofMo)
+	b.denied(ofDana, "moderator", "insufficient_permissions")
+	limit(state.AudienceCohort, "joe@example.com")
+	b.denied(ofDana, "moderator", "insufficient_permissions")
+	limit(state.AudienceCohort, dana)
+	b.passes(ofDana)
+	limit(state.AudienceModerators)
+	b.denied(ofDana, "moderator", "insufficient_permissions")
+	limit(state.AudienceAll)
+	b.passes(ofDana)
 }
 
 // TestS10DestructiveGate: an entry of the allow-list is not enough.

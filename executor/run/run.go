@@ -54,9 +54,11 @@ type Options struct {
 	ConfirmTimeout time.Duration
 	// Runs at once; more wait. Default 64.
 	Runs int
-	Log  *slog.Logger
-	Reg  prometheus.Registerer
-	Now  func() time.Time
+	// History is how long runs are kept after their end. Default 180 days; the records at the server are another matter.
+	History time.Duration
+	Log     *slog.Logger
+	Reg     prometheus.Registerer
+	Now     func() time.Time
 }
 
 // Engine runs agents. All methods may be called concurrently.
@@ -75,6 +77,7 @@ type Engine struct {
 	changed  sync.Map // definitions that were told: tool -> digest
 
 	mu     sync.Mutex
+	forgot time.Time // when old runs were forgotten last
 	closed bool
 	flying map[string]*flight // by run
 	runs   sync.WaitGroup
@@ -123,6 +126,9 @@ func New(o Options) *Engine {
 	}
 	if o.Runs == 0 {
 		o.Runs = 64
+	}
+	if o.History == 0 {
+		o.History = 180 * 24 * time.Hour
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -229,14 +235,35 @@ func (e *Engine) Close(ctx context.Context) error {
 // work runs the steps of a run that was begun.
 func (e *Engine) work(j *job) {
 	defer e.leave(j)
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
+	if err := e.slot(j); err != nil {
+		j.fail(err)
+	} else {
 		e.steps(j)
-	case <-j.ctx.Done():
-		j.fail(context.Cause(j.ctx))
+		<-e.slots
 	}
 	e.finish(j)
+}
+
+// slot waits until fewer runs go on than may.
+func (e *Engine) slot(j *job) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Pending); err != nil {
+		return err
+	}
+	select {
+	case e.slots <- struct{}{}:
+	case <-j.ctx.Done():
+		return context.Cause(j.ctx)
+	}
+	if err := e.o.Store.SetRun(j.ctx, j.run.ID, state.Running); err != nil {
+		<-e.slots
+		return err
+	}
+	return nil
 }
 
 // endPlaces are the places of a run's last records: its end, and its spans.

@@ -71,6 +71,9 @@ func (e *Engine) Call(ctx context.Context, q CallRequest) (CallResult, gate.Verd
 		return out, c.out.Verdict, nil
 	}
 	out.Result, j.run.Status = res, state.Success
+	if ended := context.Cause(j.ctx); err != nil && ended != nil && !decided(err) {
+		err = ended // what the call says follows from it
+	}
 	if err != nil {
 		j.fail(err)
 		out.Result.IsError, out.Result.Code = true, j.problem

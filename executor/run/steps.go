@@ -55,7 +55,7 @@ func (e *Engine) steps(j *job) {
 		if err == nil {
 			err = e.step(j, s)
 		}
-		if ended := context.Cause(j.ctx); err != nil && ended != nil && !denied(err) {
+		if ended := context.Cause(j.ctx); err != nil && ended != nil && !decided(err) {
 			err = ended // what the step says follows from it
 		}
 		if err != nil {
@@ -69,9 +69,11 @@ func (e *Engine) steps(j *job) {
 	j.run.Status = state.Success
 }
 
-func denied(err error) bool {
+// decided reports whether the gates denied, other than because they could not be
+// asked.
+func decided(err error) bool {
 	s, ok := errors.AsType[*stepError](err)
-	return ok && s.denied
+	return ok && s.denied && s.code != gate.CodeInternal
 }
 
 func (e *Engine) step(j *job, s executor.Step) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/run"
@@ -280,6 +281,40 @@ func TestToolThatFails(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if records := b.records(); records[len(records)-1] != "run ERROR tool_failed" || !slices.Contains(records, "executeactiontool notes.write_note 200 tool_failed") {
+		t.Errorf("records: %q", records)
+	}
+}
+
+// TestOldRunsAreForgotten and young ones are not.
+func TestOldRunsAreForgotten(t *testing.T) {
+	b := setUp(t, func(o *run.Options) { o.History = 24 * time.Hour })
+	for id, age := range map[string]time.Duration{"old": 25 * time.Hour, "young": 23 * time.Hour} {
+		at := b.now().Add(-age)
+		if err := b.store.BeginRun(t.Context(), state.Run{ID: id, Kind: state.KindAgent, Agent: "digest", Status: state.Missed, Started: at, Ended: at}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.engine.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := b.store.Runs(t.Context(), state.RunFilter{}); err != nil || len(list) != 1 || list[0].ID != "young" {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+// TestCallerThatGoesCancelsItsCall and that is on record.
+func TestCallerThatGoesCancelsItsCall(t *testing.T) {
+	b := setUp(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.tools.when("read_note", func(tool context.Context, _ map[string]any) (any, error) {
+		cancel()
+		return b.tools.hang(tool)
+	})
+	res, v, err := b.engine.Call(ctx, run.CallRequest{User: dana, Tool: "notes.read_note", Mode: gate.Interactive})
+	if err != nil || !v.Allow || !res.Result.IsError || res.Run.Status != state.Cancelled || res.Run.Reason != "the caller has gone" {
+		t.Errorf("%+v %+v %v", res, v, err)
+	}
+	if records := b.records(); !slices.Contains(records, "executeactiontool notes.read_note 499 cancelled") || records[len(records)-1] != "run CANCELLED cancelled" {
 		t.Errorf("records: %q", records)
 	}
 }

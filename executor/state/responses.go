@@ -98,7 +98,7 @@ func (s *Store) ForgetResponses(ctx context.Context, before time.Time) (int64, e
 // RestoreSubscription takes back that a subscription was deleted. Its next run
 // is planned anew.
 func (s *Store) RestoreSubscription(ctx context.Context, id string, records ...Record) error {
-	return s.change(ctx, records, func(t *tx) error {
+	return s.changeSubscription(ctx, id, records, func(t *tx) error {
 		return t.must("deleted subscription "+id, "UPDATE subscriptions SET deleted = 0, next_run = 0, edited = ? WHERE id = ? AND deleted = 1", nano(s.now()), id)
 	})
 }

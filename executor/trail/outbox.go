@@ -60,6 +60,7 @@ type Outbox struct {
 	mu       sync.Mutex
 	left     []Record // that the store did not take
 	closing  chan struct{}
+	once     sync.Once // closes it
 }
 
 // lane sends the records of one source.
@@ -286,7 +287,7 @@ func (b *Outbox) retryLeft(ctx context.Context) {
 // Close implements Recorder: it waits until all is sent or ctx ends. What is on
 // disk stays there and is sent after the next start.
 func (b *Outbox) Close(ctx context.Context) error {
-	close(b.closing)
+	b.once.Do(func() { close(b.closing) })
 	sent := make(chan struct{})
 	go func() { b.done.Wait(); close(sent) }()
 	select {

@@ -94,11 +94,11 @@ func TestHTTPRecorder(t *testing.T) {
 	if got := in.all(); got != `/v1/audit {"id":"v1"}` {
 		t.Errorf("Commit returned before the server had the record: %s", got)
 	}
-	put(t, r, record("audit", "a"), record("workflowrun", "b"))
+	put(t, r, record("audit", "a"), record("traces", "t"), record("workflowrun", "b"))
 	if err := r.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := in.all(); !strings.Contains(got, `/v1/audit {"id":"a"} /v1/workflowrun {"id":"b"}`) {
+	if got := in.all(); strings.Contains(got, `"t"`) || !strings.Contains(got, `/v1/audit {"id":"a"} /v1/workflowrun {"id":"b"}`) {
 		t.Errorf("got %s", got)
 	}
 }

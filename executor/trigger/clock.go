@@ -29,9 +29,11 @@ func (t *Triggers) clock(ctx context.Context, sub state.Subscription, spec *exec
 		}
 		return
 	}
-	if next := s.next(now); sub.NextRun.IsZero() || back && !next.IsZero() && next.Before(sub.NextRun) {
-		sub.NextRun = next
-		t.plan(ctx, sub, time.Time{}, next)
+	if sub.NextRun.IsZero() || back {
+		if next := s.next(now); !next.Equal(sub.NextRun) && (sub.NextRun.IsZero() || !next.IsZero() && next.Before(sub.NextRun)) {
+			sub.NextRun = next
+			t.plan(ctx, sub, time.Time{}, next)
+		}
 	}
 	at := sub.NextRun
 	if at.IsZero() || now.Before(at.Add(s.delay(sub.ID, at))) {

@@ -49,11 +49,15 @@ type Triggers struct {
 	hooks   map[string]*hook
 	folders map[string]*folder
 
-	mu     sync.Mutex
-	parsed map[string]parsed // by agent
-	plans  map[string]plan   // by subscription
-	last   time.Time         // of the pass before
-	wake   chan struct{}
+	mu      sync.Mutex
+	changes uint64 // of the state when it was read last
+	known   bool   // it was read
+	live    map[string]*executor.Spec
+	subs    []state.Subscription
+	parsed  map[string]parsed // by agent
+	plans   map[string]plan   // by subscription
+	last    time.Time         // of the pass before
+	wake    chan struct{}
 }
 
 // parsed is the published spec of an agent.
@@ -114,14 +118,9 @@ func (t *Triggers) Wake() {
 func (t *Triggers) Pass(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	specs, err := t.specs(ctx)
+	specs, subs, err := t.read(ctx)
 	if err != nil {
-		t.o.Log.Error("agents cannot be read; nothing is triggered", "error", err)
-		return
-	}
-	subs, err := t.o.Store.Subscriptions(ctx, state.SubscriptionFilter{})
-	if err != nil {
-		t.o.Log.Error("subscriptions cannot be read; nothing is triggered", "error", err)
+		t.o.Log.Error("agents and subscriptions cannot be read; nothing is triggered", "error", err)
 		return
 	}
 	now := t.o.Now()
@@ -137,6 +136,25 @@ func (t *Triggers) Pass(ctx context.Context) {
 		t.clock(ctx, s, specs[s.Agent], now, back)
 	}
 	t.arrivals(ctx, specs, subs)
+}
+
+// read returns the published specs by agent and the live subscriptions, read anew
+// if something has changed.
+func (t *Triggers) read(ctx context.Context) (map[string]*executor.Spec, []state.Subscription, error) {
+	changes := t.o.Store.Changes() // first: what changes while it is read is read again
+	if t.known && changes == t.changes {
+		return t.live, t.subs, nil
+	}
+	specs, err := t.specs(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	subs, err := t.o.Store.Subscriptions(ctx, state.SubscriptionFilter{})
+	if err != nil {
+		return nil, nil, err
+	}
+	t.live, t.subs, t.changes, t.known = specs, subs, changes, true
+	return specs, subs, nil
 }
 
 // specs are the published specs, by agent.

@@ -182,7 +182,7 @@ func (h *hook) authentic(header http.Header, body []byte, now time.Time) error {
 // their run do not get a second one then.
 func (t *Triggers) content(ctx context.Context, kind string, match func(*executor.Content) bool, key string, content []byte) (started []string, again int, err error) {
 	t.mu.Lock()
-	specs, err := t.specs(ctx)
+	specs, _, err := t.read(ctx)
 	t.mu.Unlock()
 	if err != nil {
 		return nil, 0, err

@@ -91,6 +91,7 @@ type field struct {
 	at    int    // of bytes in the message
 	bytes []byte // of a length-delimited field
 	value uint64 // of a number
+	whole []byte // the field with its tag
 }
 
 // fields calls fn for every field of a message.
@@ -100,6 +101,7 @@ func fields(message []byte, fn func(field) error) error {
 		if n < 0 {
 			return malformed(i)
 		}
+		start := i
 		i += n
 		f := field{num: num, typ: typ}
 		switch typ {
@@ -121,6 +123,7 @@ func fields(message []byte, fn func(field) error) error {
 			return malformed(i)
 		}
 		i += n
+		f.whole = message[start:i]
 		if err := fn(f); err != nil {
 			return err
 		}

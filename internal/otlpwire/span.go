@@ -28,6 +28,9 @@ const (
 	spanLinks      = 13
 	spanStatus     = 15
 
+	eventAttributes = 3
+	linkAttributes  = 4
+
 	statusMessage = 2
 	statusCode    = 3
 )
@@ -101,7 +104,7 @@ type Event struct {
 
 // EachAttribute calls fn for each attribute of the event.
 func (e Event) EachAttribute(fn func(key []byte, v Value) error) error {
-	return each(e.raw, 3, func(b []byte) error { return keyValue(b, fn) })
+	return each(e.raw, eventAttributes, func(b []byte) error { return keyValue(b, fn) })
 }
 
 // EachEvent calls fn for each event of a span message.
@@ -131,7 +134,7 @@ type Link struct {
 
 // EachAttribute calls fn for each attribute of the link.
 func (l Link) EachAttribute(fn func(key []byte, v Value) error) error {
-	return each(l.raw, 4, func(b []byte) error { return keyValue(b, fn) })
+	return each(l.raw, linkAttributes, func(b []byte) error { return keyValue(b, fn) })
 }
 
 // EachLink calls fn for each link of a span message.

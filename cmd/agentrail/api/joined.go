@@ -32,7 +32,7 @@ func (v *Joined) Add(events []Event) (trace string) {
 func (v *Joined) Miss(trace string, more bool) {
 	say := func(format string, args ...any) { v.Missing = append(v.Missing, fmt.Sprintf(format, args...)) }
 	if v.Run == nil {
-		say("no run event: the run goes on, or its WorkflowRun record has not come in")
+		say("no run event: the run goes on, its WorkflowRun record has not come in, or the server has no store")
 	}
 	if len(v.Calls) == 0 {
 		say("no audit calls: the run called nothing, or the audit log does not name it")

@@ -12,6 +12,7 @@ import (
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/deploy/sample"
 	"github.com/agentrail/agentrail/detectors"
+	_ "github.com/agentrail/agentrail/detectors/sigma" // the kind sigma
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -30,7 +31,7 @@ type Watch struct {
 }
 
 // Default are the kinds of detectors that are on unless a config says otherwise.
-var Default = []string{"subscription", "burst", "denial", "rateband", "shape"}
+var Default = []string{"subscription", "burst", "denial", "rateband", "shape", "sigma"}
 
 // New returns a watch to which nothing was fed yet, with detectors of these
 // kinds; of the default ones if none is named.
