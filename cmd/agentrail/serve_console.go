@@ -103,9 +103,10 @@ func sealCase(key *notary.Key, rec *recent.Recent, operator string) func(context
 	return func(_ context.Context, about []string, files []web.CaseFile) ([]web.CaseFile, error) {
 		var out []web.CaseFile
 		head := "head none"
-		for _, ev := range rec.Events(operator, func(ev *schemas.Event) bool { return ev.Class == schemas.ClassEvidence && ev.Kind == "head" }) {
+		heads := rec.Events(operator, func(ev *schemas.Event) bool { return ev.Class == schemas.ClassEvidence && ev.Kind == "head" })
+		if len(heads) > 0 { // the newest comes first
 			var h schemas.Head
-			if err := json.Unmarshal([]byte(ev.Raw), &h); err != nil {
+			if err := json.Unmarshal([]byte(heads[0].Raw), &h); err != nil {
 				return nil, fmt.Errorf("read head for a case: %w", err)
 			}
 			text, err := notary.Note(h)
@@ -114,7 +115,6 @@ func sealCase(key *notary.Key, rec *recent.Recent, operator string) func(context
 			}
 			out = append(out, web.CaseFile{Path: notary.HeadName, Body: []byte(text)})
 			head = fmt.Sprintf("head %d %s", h.Offset, h.Digest)
-			break // the newest comes first
 		}
 		var sums []notary.Sum
 		for _, f := range files {

@@ -81,8 +81,10 @@ func FuzzVerifyCase(f *testing.F) {
 	files, key := signedCase(f)
 	f.Add(files[notary.ManifestName].Data, files[notary.HeadName].Data)
 	f.Fuzz(func(t *testing.T, manifest, head []byte) {
-		m := fstest.MapFS{"alert.json": files["alert.json"], "records/1.json": files["records/1.json"],
-			notary.ManifestName: {Data: manifest}, notary.HeadName: {Data: head}}
+		m := fstest.MapFS{
+			"alert.json": files["alert.json"], "records/1.json": files["records/1.json"],
+			notary.ManifestName: {Data: manifest}, notary.HeadName: {Data: head},
+		}
 		r, err := notary.VerifyCase(m, []string{key.PublicKey()})
 		if err == nil && r.OK() && (r.Files != 2 || r.Head != 7) {
 			t.Errorf("passes with %d files and head %d", r.Files, r.Head)

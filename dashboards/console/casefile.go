@@ -52,8 +52,7 @@ func (c *Console) exportCase(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v, err := c.alert(r, f)
-	var to *redirect
-	if errors.As(err, &to) { // the beginning of an id
+	if to, ok := errors.AsType[*redirect](err); ok { // the beginning of an id
 		r.SetPathValue("id", strings.TrimPrefix(to.url, "/alerts/"))
 		v, err = c.alert(r, f)
 	}

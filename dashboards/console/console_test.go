@@ -258,8 +258,10 @@ func (v *visit) post(path string, form url.Values, header ...string) (int, strin
 	return v.do(req)
 }
 
-var pages = []string{"/", "/alerts", "/alerts?state=all&severity=high&rule=burst", "/alerts/a0234", "/events", "/events?class=all&since=2h", fmt.Sprintf("/events/%032x", 1),
-	"/subscriptions", "/agents", "/runs", "/responses", "/detectors", "/pipeline", "/evidence", "/settings"}
+var pages = []string{
+	"/", "/alerts", "/alerts?state=all&severity=high&rule=burst", "/alerts/a0234", "/events", "/events?class=all&since=2h", fmt.Sprintf("/events/%032x", 1),
+	"/subscriptions", "/agents", "/runs", "/responses", "/detectors", "/pipeline", "/evidence", "/settings",
+}
 
 func TestRolesAtPages(t *testing.T) {
 	r := newRig(t, nil)
