@@ -107,7 +107,11 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &no):
 		problem.Write(w, problem.Details{Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role", Detail: no.Error()})
 	case err != nil:
-		a.fail(w, r, "control on "+c.Target, err)
+		what := "target "
+		if v.alert {
+			what = "alert "
+		}
+		a.fail(w, r, what+c.Target, err)
 	default:
 		writeJSON(w, http.StatusCreated, receipt)
 	}
