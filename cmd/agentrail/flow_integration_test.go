@@ -47,7 +47,7 @@ func (c *chrome) accessible(where, source string) {
 func (c *chrome) arrives(js string) {
 	c.t.Helper()
 	awaitTrue(c.t, js, func() string { return "" }, func() bool {
-		so, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool](js))
+		so, err := chromedp.Run(c.ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+js+`)`))
 		return err == nil && so
 	})
 }
