@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up firstminute test race lint fmt fuzz bench faults integration scenarios coverage screenshots clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults integration scenarios coverage screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -53,6 +53,9 @@ bench: build ## the figures of DESIGN.md, as ratios in one run
 ROUNDS ?= 50
 faults: build ## kill -9 of serve ROUNDS (50) times, a flipped bit, bad receivers, a full disk
 	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
+
+sinkfaults: ## each sink under each fault of its receiver, as a table
+	$(GO) run ./deploy/faults -modes table
 
 integration: build ## against programs that we did not write; prints what ran
 	./deploy/integration.sh

@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 
 	"github.com/agentrail/agentrail/collector/decode"
+	"github.com/agentrail/agentrail/internal/kafkadial"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/internal/tlsconf"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -49,9 +49,9 @@ type kafkaConfig struct {
 	Backfill bool `yaml:"backfill"`
 	// TLS encrypts the connections. An empty tls: {} trusts the system's
 	// roots. Default: none.
-	TLS *clientTLS `yaml:"tls"`
+	TLS *tlsconf.Client `yaml:"tls"`
 	// SASL logs in. Default: none.
-	SASL *kafkaSASL `yaml:"sasl"`
+	SASL *kafkadial.SASL `yaml:"sasl"`
 	// MaxRecord caps the value of one Kafka record; a larger one is rejected.
 	// Default: 1MiB.
 	MaxRecord plug.Bytes `yaml:"max_record"`
@@ -149,14 +149,12 @@ func (cfg *kafkaConfig) faults() (out []error) {
 			out = append(out, fmt.Errorf(format, args...))
 		}
 	}
-	fault(len(cfg.Brokers) == 0, "brokers are missing; name some as host:port")
-	for _, b := range cfg.Brokers {
-		host, port, err := net.SplitHostPort(b)
-		fault(err != nil || host == "" || port == "", "broker %q is not host:port", b)
-	}
+	out = append(out, kafkadial.CheckBrokers(cfg.Brokers)...)
 	fault(len(cfg.Topics) == 0, "topics are missing")
 	for i, t := range cfg.Topics {
-		fault(t == "" || len(t) > 249 || strings.ContainsAny(t, "/ ,"), "topic %q is no name of a topic", t)
+		if err := kafkadial.CheckTopic(t); err != nil {
+			out = append(out, err)
+		}
 		fault(slices.Contains(cfg.Topics[:i], t), "topic %q is named twice", t)
 	}
 	fault(cfg.Group == "", "group is missing")
@@ -178,7 +176,7 @@ func (s *kafkaSource) Run(ctx context.Context) error {
 		start = kafka.LastOffset
 	}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: s.cfg.Group, Brokers: s.cfg.Brokers, Topics: s.cfg.Topics, Dialer: s.client.dialer, StartOffset: start,
+		ID: s.cfg.Group, Brokers: s.cfg.Brokers, Topics: s.cfg.Topics, Dialer: s.client.dial.Group(), StartOffset: start,
 		SessionTimeout:    time.Duration(s.cfg.SessionTimeout),
 		HeartbeatInterval: time.Duration(s.cfg.SessionTimeout) / 10,
 		RebalanceTimeout:  10 * time.Second,
@@ -253,7 +251,7 @@ func (s *kafkaSource) watch(ctx context.Context) {
 			s.log.Info("topics have other numbers of partitions", "before", before, "now", now)
 			return
 		}
-		wait(ctx, kafkaRefresh)
+		wait(ctx, kafkadial.Refresh)
 	}
 }
 

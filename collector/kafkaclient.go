@@ -2,84 +2,35 @@ package collector
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
 
-	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/internal/kafkadial"
 )
 
-// kafkaSASL is how we log in.
-type kafkaSASL struct {
-	Mechanism    string      `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
-	Username     string      `yaml:"username"`
-	Password     plug.Secret `yaml:"password"`
-	PasswordFile string      `yaml:"password_file"`
-}
-
-func (s *kafkaSASL) mechanism() (sasl.Mechanism, error) {
-	if s == nil {
-		return nil, nil
-	}
-	if s.Username == "" || s.Password == "" {
-		return nil, errors.New("sasl: username and password_file (or password: ${env:NAME}) are needed")
-	}
-	switch strings.ToLower(s.Mechanism) {
-	case "plain":
-		return plain.Mechanism{Username: s.Username, Password: s.Password.Reveal()}, nil
-	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, s.Username, s.Password.Reveal())
-	case "scram-sha-512":
-		return scram.Mechanism(scram.SHA512, s.Username, s.Password.Reveal())
-	}
-	return nil, fmt.Errorf("sasl.mechanism %q is none of plain, scram-sha-256, scram-sha-512", s.Mechanism)
-}
-
-// Bounds of talking to brokers that are not for configuration.
-const (
-	kafkaDial    = 5 * time.Second
-	kafkaAnswer  = 30 * time.Second // for a broker beyond max_wait
-	kafkaRefresh = 5 * time.Second  // of what we know of the cluster
-)
+// kafkaAnswer bounds how long a broker may take beyond max_wait.
+const kafkaAnswer = 30 * time.Second
 
 // kafkaClient talks to the cluster, except for the group's own connection. It
 // is safe for concurrent use.
 type kafkaClient struct {
 	kafka.Client
 	transport *kafka.Transport
-	dialer    *kafka.Dialer // for the group
+	dial      *kafkadial.Dial
 	maxWait   time.Duration
-	secured   bool // by TLS
-	login     bool
 }
 
 func newKafkaClient(cfg *kafkaConfig) (*kafkaClient, error) {
-	conf, tlsErr := cfg.TLS.config()
-	mechanism, saslErr := cfg.SASL.mechanism()
-	if err := errors.Join(tlsErr, saslErr); err != nil {
+	dial, err := kafkadial.New(cfg.TLS, cfg.SASL)
+	if err != nil {
 		return nil, err
 	}
-	t := &kafka.Transport{
-		ClientID: "agentrail", DialTimeout: kafkaDial, MetadataTTL: kafkaRefresh, MetadataTopics: cfg.Topics, TLS: conf, SASL: mechanism,
-	}
-	return &kafkaClient{
-		Client:    kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: t},
-		transport: t,
-		dialer:    &kafka.Dialer{ClientID: "agentrail", Timeout: kafkaDial, DualStack: true, TLS: conf, SASLMechanism: mechanism},
-		maxWait:   time.Duration(cfg.MaxWait),
-		secured:   conf != nil,
-		login:     mechanism != nil,
-	}, nil
+	t := dial.Transport(cfg.Topics...)
+	return &kafkaClient{Client: kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: t}, transport: t, dial: dial, maxWait: time.Duration(cfg.MaxWait)}, nil
 }
 
 // forget drops connections and what is known of the cluster, so that the next
@@ -175,30 +126,4 @@ func (c *kafkaClient) partitions(ctx context.Context, topics []string) (map[stri
 }
 
 // explain adds to an error of the connection what to look at.
-func (c *kafkaClient) explain(err error) error {
-	var unknown x509.UnknownAuthorityError
-	var verify *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	hint := ""
-	switch {
-	case errors.As(err, &unknown), errors.As(err, &verify):
-		hint = "check tls.ca_file and tls.server_name"
-	case errors.As(err, &record):
-		hint = "the listener does not speak TLS: check the port or remove tls"
-	case errors.Is(err, kafka.SASLAuthenticationFailed), errors.Is(err, kafka.UnsupportedSASLMechanism), errors.Is(err, kafka.IllegalSASLState):
-		hint = "check sasl.mechanism, sasl.username and the password"
-	case errors.Is(err, kafka.TopicAuthorizationFailed):
-		hint = "the user needs READ and DESCRIBE on the topic"
-	case errors.Is(err, kafka.GroupAuthorizationFailed):
-		hint = "the user needs READ on the group"
-	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-		return err
-	case c.login:
-		hint = "the broker closed the connection: if it stays so, check sasl.mechanism, sasl.username and the password"
-	case !c.secured:
-		hint = "the broker closed the connection: if it stays so, the listener may want tls or sasl"
-	default:
-		hint = "the broker closed the connection: if it stays so, the listener may want sasl or a client certificate"
-	}
-	return fmt.Errorf("%w; %s", err, hint)
-}
+func (c *kafkaClient) explain(err error) error { return c.dial.Explain(err, "READ and DESCRIBE") }

@@ -15,6 +15,7 @@ import (
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/internal/otlpwire"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/internal/tlsconf"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -38,7 +39,7 @@ type tempoConfig struct {
 	// are joined by |. Default: none.
 	Org string `yaml:"org"`
 	// TLS says how Tempo is trusted. Default: by the system's roots.
-	TLS *clientTLS `yaml:"tls"`
+	TLS *tlsconf.Client `yaml:"tls"`
 	// Tenant owns the spans. Default: the tenant of the config file.
 	Tenant string `yaml:"tenant"`
 	// Mapping says what attributes mean. Default: otlp.

@@ -24,7 +24,7 @@ func newTempoClient(cfg *tempoConfig) (*tempoClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	conf, err := cfg.TLS.config()
+	conf, err := cfg.TLS.Config()
 	if err != nil {
 		return nil, err
 	}

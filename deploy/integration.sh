@@ -44,10 +44,12 @@ if vl=$(victorialogs); then
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run SplunkIntoVictoriaLogs ./sinks
   check "elastic sink -> VictoriaLogs" elastic.log \
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ElasticIntoVictoriaLogs ./sinks
+  check "otlp sink -> VictoriaLogs" otlp.log \
+    env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run OTLPIntoVictoriaLogs ./sinks
   check "cef -> VictoriaLogs" cef.log \
     env AGENTRAIL_VICTORIALOGS="$vl" go test -count=1 -v -tags integration -run ReadByVictoriaLogs ./sinks/format
 else
-  row "splunk, elastic, cef -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
+  row "splunk, elastic, otlp, cef -> VictoriaLogs" "NOT RUN" "VictoriaLogs did not build; see $cache/log/victorialogs-build.log"
   tail -n 20 "$cache/log/victorialogs-build.log"
 fi
 
@@ -95,7 +97,7 @@ else
   row "page in a real Chromium" "NOT RUN" "no Chromium, and it cannot be installed: apt-get install chromium as root"
 fi
 
-check "kafka source <- Apache Kafka, kcat" kafka.log \
+check "kafka source, sink: Apache Kafka, kcat" kafka.log \
   "$root/deploy/integration/kafka.sh"
 
 check "syslog sink -> rsyslog, TLS" rsyslog.log \

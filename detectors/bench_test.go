@@ -30,6 +30,25 @@ func BenchmarkStatistical(b *testing.B) {
 	}
 }
 
+// BenchmarkStructural measures each structural detector by itself: agents of
+// which some are published, calls in runs.
+func BenchmarkStructural(b *testing.B) {
+	for _, kind := range []string{"gatecheck", "joined", "silence", "tampering", ""} {
+		b.Run(cmp.Or(kind, "none"), func(b *testing.B) {
+			var kinds []string
+			if kind != "" {
+				kinds = []string{kind}
+			}
+			benchEngine(b, func(ev *schemas.Event, n int) {
+				ev.Run = fmt.Sprintf("run_%d", n/50)
+				if n%100 == 0 {
+					ev.Action = "agent.publish"
+				}
+			}, kinds...)
+		})
+	}
+}
+
 func benchEngine(b *testing.B, change func(ev *schemas.Event, n int), kinds ...string) {
 	b.Helper()
 	const perBatch = 400

@@ -47,6 +47,7 @@ func (k episodeKey) hash() uint64 {
 type decision struct {
 	clock *clock
 	ev    *schemas.Event // nil while time is advanced
+	timed bool           // nothing came: the moment names the episode, not a record
 	late  bool
 	quiet time.Duration
 }
@@ -116,7 +117,7 @@ func (b *book) first(k episodeKey, d decision, a schemas.Alert) {
 
 // firstID is the id of the episode's first event.
 func firstID(d decision, a *schemas.Alert) (id schemas.ID) {
-	if len(a.Evidence) > 0 {
+	if len(a.Evidence) > 0 && !d.timed {
 		if raw, err := hex.DecodeString(a.Evidence[0].ID); err == nil && copy(id[:], raw) == len(id) {
 			return id
 		}

@@ -68,12 +68,12 @@ func (cs *clocks) put(c *clock) {
 	cs.by[clockKey{c.tenant, c.source, c.backfill}] = c
 }
 
-// lane returns the furthest watermark of the lane's clocks.
+// lane returns the furthest watermark of the lane's sources.
 func (cs *clocks) lane(backfill bool) (int64, bool) {
 	var most int64
 	found := false
 	for _, c := range cs.list {
-		if c.backfill != backfill || !c.set {
+		if c.backfill != backfill || !c.set || c.source == ownSource {
 			continue
 		}
 		if w := c.watermark(cs.now); !found || w > most {
@@ -83,10 +83,10 @@ func (cs *clocks) lane(backfill bool) (int64, bool) {
 	return most, found
 }
 
-// first returns the first clock of the tenant in the lane, or nil.
+// first returns the clock of the tenant's first source in the lane, or nil.
 func (cs *clocks) first(tenant string, backfill bool) *clock {
 	for _, c := range cs.list {
-		if c.tenant == tenant && c.backfill == backfill {
+		if c.tenant == tenant && c.backfill == backfill && c.source != ownSource {
 			return c
 		}
 	}

@@ -34,7 +34,7 @@ type Options struct {
 	Zone func(tenant string) *time.Location
 	// OwnResponse reports whether a record is the effect of a response that we
 	// gave ourselves: it names the id of one that was really issued. Such a
-	// record raises nothing. Nil: none was ever issued.
+	// record raises nothing. Default: by the records of the responses themselves.
 	OwnResponse func(ev *schemas.Event) bool
 	// MaxKeys bounds every table of keys; default 100,000.
 	MaxKeys int
@@ -63,6 +63,7 @@ type Engine struct {
 	clocks    *clocks
 	inventory *Inventory
 	origins   *Origins
+	responses *responses
 	book      *book
 	lanes     [2]lane // live, history
 
@@ -115,6 +116,7 @@ func (e *Engine) reset() error {
 	e.clocks = newClocks()
 	e.inventory = newInventory(e.o.MaxKeys, &Words{e.o.Vocabulary}, e.m)
 	e.origins = newOrigins(e.o.MaxKeys, e.inventory, e.m)
+	e.responses = newResponses(e.o.MaxKeys, e.m)
 	e.book = newBook(e.o.MaxKeys, e.inventory, e.clocks, e.m)
 	e.outbox, e.learningAt = nil, 0
 	e.m.Learning.Reset()
@@ -200,10 +202,14 @@ func (e *Engine) take(b *schemas.Batch) {
 		}
 		e.observe(b, e.clocks.of(b), l)
 	}
+	e.watch(b)
 	for i := range e.lanes {
 		if mark, ok := e.clocks.lane(i == 1); ok {
 			e.advance(&e.lanes[i], i == 1, mark)
 		}
+	}
+	if b.Tick() || b.Live() {
+		e.pass()
 	}
 	e.book.advance()
 	e.pack(b)
@@ -237,8 +243,9 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 		}
 		e.inventory.note(ev)
 		e.origins.note(ev)
-		if e.o.OwnResponse != nil && e.o.OwnResponse(ev) {
+		if e.ownResponse(ev) {
 			e.m.Skipped.WithLabelValues("own_response").Inc()
+			e.offerWatchers(l, ev)
 			continue
 		}
 		for j := range l.detectors {
@@ -251,6 +258,13 @@ func (e *Engine) observe(b *schemas.Batch, c *clock, l *lane) {
 	}
 	e.m.Observed.WithLabelValues(l.name).Add(float64(seen))
 	e.m.Late.WithLabelValues(l.name).Add(float64(late))
+}
+
+func (e *Engine) ownResponse(ev *schemas.Event) bool {
+	if e.o.OwnResponse != nil {
+		return e.o.OwnResponse(ev)
+	}
+	return e.responses.own(ev)
 }
 
 // warm touches the ids that tables will be asked for, so that the processor

@@ -60,7 +60,7 @@ func journalOf(rt *rapid.T, s *story) {
 				}
 			}
 		}
-		switch pick("what", 8) {
+		switch pick("what", 11) {
 		case 0, 1:
 			s.calls(at, 80, time.Second, from(nil))
 		case 2:
@@ -78,6 +78,20 @@ func journalOf(rt *rapid.T, s *story) {
 		case 7:
 			s.tick(now)
 			continue
+		case 8:
+			s.health(now, schemas.Health{
+				Kind: []string{"config.loaded", "sink.auth", "sink.recovered", "journal.gap"}[pick("health", 4)], Consumer: "soc", Reason: "r",
+				Parts: map[string]string{"sinks": actor},
+			})
+			continue
+		case 9:
+			s.event(at, []string{"agent.publish", "agent.unpublish", "subscription.pause", "subscription.resume", "actor.resume"}[pick("change", 5)], from(func(ev *schemas.Event) {
+				ev.Subscription, ev.Target = "s1", actor
+			}))
+		case 10:
+			s.event(at, "response.requested", by("agentrail-response", "s1", responseRaw))
+			s.event(at, "subscription.pause", by("agentrail-response", "s1", `{"jsonPayload":{"request":{"responseId":"resp_1"}}}`))
+			s.event(at, "tool.execute", from(gated(fmt.Sprint("c", s.n))))
 		}
 		var flags schemas.BatchFlags
 		if pick("backfill", 6) == 0 {
@@ -224,6 +238,47 @@ func sealSnapshot(body []byte) []byte {
 	out = binary.LittleEndian.AppendUint64(out, uint64(len(body)))
 	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 	return append(out, body...)
+}
+
+// TestLoopEnforced: a responder answers every transition by a pause, whose
+// records come back, and sinks and start say their part. For ten minutes of
+// ticks no answer makes an alert that is answered in turn.
+func TestLoopEnforced(t *testing.T) {
+	s := tell(t, optionsOf(everyDetector(t)...))
+	s.calls(noon, 300, time.Second, nil)
+	s.calls(noon, 30, time.Second, failed(403, "forbidden"))
+	s.event(noon, "subscription.delete", who("u_m"))
+	s.live()
+	s.j.run(context.Background())
+	s.health(noon.Add(5*time.Minute), schemas.Health{Kind: "config.loaded", Reason: "started", Parts: map[string]string{"sinks": "a"}})
+	s.health(noon.Add(5*time.Minute), schemas.Health{Kind: "sink.auth", Consumer: "soc", Reason: "status 401"})
+
+	answered, before := 0, len(s.j.batches)
+	for now := noon.Add(5 * time.Minute); now.Before(noon.Add(15 * time.Minute)); now = now.Add(time.Second) {
+		for _, a := range s.j.alerts()[answered:] {
+			answered++
+			id := fmt.Sprint("resp_", answered)
+			raw := fmt.Sprintf(`{"jsonPayload":{"responseAction":{"id":%q,"action":"subscription.pause","target":"s1","entity":"%s %s","rule":%q,"alert":%q},"request":{"responseId":%q}}}`, id, a.Entity.Kind, a.Entity.ID, a.Rule, a.ID, id)
+			for _, action := range []string{"response.requested", "subscription.pause", "response.confirmed"} {
+				s.event(now, action, onSubscription("s1", "u_alice", by("agentrail-response", "s1", raw)))
+			}
+			s.send(now, 0)
+		}
+		s.tick(now)
+		s.j.run(context.Background())
+	}
+	alerts := s.j.alerts()
+	if answered < 3 || len(alerts) > 20 || answered != len(alerts) {
+		t.Errorf("%d transitions, %d answered; want a score at most, each answered once", len(alerts), answered)
+	}
+	if grown := len(s.j.batches) - before; grown > 600+4*20 {
+		t.Errorf("%d batches in 600 ticks", grown)
+	}
+	for _, a := range alerts {
+		if a.Actor == "agentrail-response" || a.Entity.ID == "agentrail-response" {
+			t.Errorf("an alert about our own response: %s %s", a.Rule, a.Reason)
+		}
+	}
 }
 
 func TestStaleAndBackfill(t *testing.T) {
@@ -403,7 +458,7 @@ func TestConfigFaults(t *testing.T) {
 			t.Errorf("%s %s: error %v, want %q", kind, fields, err, want)
 		}
 	}
-	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, rateband, shape, sigma, subscription")
+	f("nonsense", "", "known kinds: burst, denial, denialratio, extreme, firstseen, gatecheck, joined, rateband, shape, sigma, silence, subscription, tampering")
 	f("burst", "{window: 1s}", "window: must be between")
 	f("burst", "{learn: 0}", "learn: must be at least 1")
 	f("burst", "{zone: Mars/Olympus}", "not a time zone")

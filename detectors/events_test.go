@@ -147,3 +147,5 @@ func inRun(run string) func(*schemas.Event) { return func(ev *schemas.Event) { e
 func failed(status int32, reason string) func(*schemas.Event) {
 	return func(ev *schemas.Event) { ev.Outcome, ev.Status, ev.Reason = schemas.OutcomeDenied, status, reason }
 }
+
+func optionsOf(list ...plug.Config) detectors.Options { return detectors.Options{Detectors: list} }

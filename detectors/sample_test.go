@@ -79,7 +79,7 @@ func playSample(t *testing.T, set *decode.Set, day *sample.Day) []schemas.Alert 
 		t.Fatal(err)
 	}
 	j := newJournal(t, detectors.Options{
-		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", ""), config(t, "rateband", ""), config(t, "shape", ""), config(t, "sigma", "")},
+		Detectors: []plug.Config{config(t, "subscription", ""), config(t, "burst", ""), config(t, "denial", ""), config(t, "rateband", ""), config(t, "shape", ""), config(t, "sigma", ""), config(t, "gatecheck", ""), config(t, "joined", ""), config(t, "silence", ""), config(t, "tampering", "")},
 		Own:       decode.Own, Zone: func(string) *time.Location { return zone },
 	})
 	seen := map[schemas.ID]bool{}

@@ -41,6 +41,7 @@ func (e *Engine) WriteTo(w io.Writer) (int64, error) {
 	for i := range e.lanes {
 		saveLane(enc, &e.lanes[i])
 	}
+	e.responses.save(enc)
 	e.snapshotSize = len(enc.buf) + len(enc.buf)/8
 	head := make([]byte, 0, snapshotHeader)
 	head = append(head, snapshotMagic...)
@@ -123,6 +124,9 @@ func (e *Engine) load(d *Decoder) error {
 	e.book.load(d)
 	for i := range e.lanes {
 		e.loadLane(d, &e.lanes[i])
+	}
+	if d.err == nil && len(d.buf) > 0 { // absent before responses were known
+		e.responses.load(d)
 	}
 	if d.err == nil && len(d.buf) > 0 {
 		return errState

@@ -24,6 +24,8 @@ func everyDetector(t testing.TB) []plug.Config {
 		config(t, "firstseen", "{learn: 5}"), config(t, "rateband", "{learn: 2, floor: 5, actions: [tool.execute, subscription.edit]}"),
 		config(t, "extreme", "{learn: 2, days: 1, writes: 10, reads: 10}"), config(t, "denialratio", "{least: 3}"),
 		config(t, "shape", "{learn: 10, wait: 1m}"), config(t, "trace", "{learn: 10, tokens: 100}"),
+		config(t, "gatecheck", "{verdicts: [audit], allow: [{tool: jira.*}]}"), config(t, "joined", "{learn: 3, grace: 10s}"),
+		config(t, "silence", "{least: 1m, limit: 5m}"), config(t, "tampering", "{rows: 10}"),
 	}
 }
 

@@ -36,12 +36,12 @@ const (
 	FilterDrop = "filter.drop"
 )
 
-// EventsExport is the verb of a control that says that its author took a copy
-// of events away; the target is the search, args.format how.
-const EventsExport = "events.export"
-
-// CaseExport is the same of one alert with all that belongs to it.
+// CaseExport is the verb of a control that says that its author took one alert away, with all that belongs to it.
 const CaseExport = "case.export"
+
+// EventsExported is the verb of a control that says that its author took many
+// events out: the target is the search, args.rows how many.
+const EventsExported = "events.exported"
 
 // DeadLetter is a record that could not be read or delivered, with the reason
 // and a copy of its bytes. The list of dead letters is the fold of these and
@@ -65,13 +65,15 @@ type DeadLetter struct {
 
 // Health is what the pipeline says about itself.
 type Health struct {
-	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, source.gap, ...
+	Kind     string    `json:"kind"` // journal.gap, journal.full, sink.auth, source.gap, config.loaded, ...
 	Tenant   string    `json:"tenant,omitempty"`
 	Consumer string    `json:"consumer,omitempty"`
 	Reason   string    `json:"reason"`
 	From     uint64    `json:"from,omitempty"`
 	To       uint64    `json:"to,omitempty"`
 	At       time.Time `json:"at"`
+
+	Parts map[string]string `json:"parts,omitempty"` // of config.loaded: digests of the parts of the configuration
 }
 
 // Head is a signed statement of what the journal held at a moment. Digest is

@@ -3,6 +3,7 @@ package schemas
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"math/bits"
 	"strconv"
 	"unicode/utf8"
@@ -14,7 +15,7 @@ import (
 // nanoseconds, fields that the record did not give left out, the names of the
 // flags, and the digest of the record but never its content. Invalid UTF-8
 // becomes U+FFFD; control characters, U+2028 and U+2029 are escaped. It
-// allocates only to grow dst.
+// allocates only to grow dst, and for a head.
 func AppendJSON(dst []byte, e *Event) []byte {
 	dst = append(dst, `{"event_id":"`...)
 	dst = hex.AppendEncode(dst, e.ID[:])
@@ -44,7 +45,20 @@ func AppendJSON(dst []byte, e *Event) []byte {
 	dst = strconv.AppendUint(dst, uint64(e.Index), 10)
 	dst = append(dst, `,"raw_sha256":"`...)
 	dst = hex.AppendEncode(dst, e.Digest[:])
-	return append(dst, '"', '}')
+	dst = append(dst, '"')
+	if e.Head != nil {
+		dst = e.Head.appendJSON(append(dst, `,"head":`...))
+	}
+	return append(dst, '}')
+}
+
+// appendJSON writes the head as encoding/json does.
+func (h *Head) appendJSON(dst []byte) []byte {
+	text, err := json.Marshal(h)
+	if err != nil { // a year beyond 9999
+		return append(dst, "null"...)
+	}
+	return append(dst, text...)
 }
 
 func appendTexts(dst []byte, e *Event) []byte {

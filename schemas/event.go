@@ -78,6 +78,8 @@ type Event struct {
 	SourceAction string // action as the record says it, before normalising
 
 	Raw []byte // the record as received; inside the batch's body
+
+	Head *Head // the newest signed head that a sink had passed; only in what sinks write, on alerts
 }
 
 // When returns Time as a time.Time in UTC.
@@ -153,7 +155,7 @@ const (
 	ClassActivity Class = iota + 1 // what agents and people did: detectors see these
 	ClassAlert                     // transitions of alerts
 	ClassControl                   // what admins and policies asked for
-	ClassEvidence                  // signed heads, checkpoints
+	ClassEvidence                  // signed heads, checkpoints, statements of delivery
 	ClassHealth                    // dead letters, gaps, the pipeline about itself
 )
 

@@ -148,11 +148,12 @@ func TestSchemasOfWhatIsEmitted(t *testing.T) {
 	f("dead_letter", reflect.TypeFor[schemas.DeadLetter]())
 	f("health", reflect.TypeFor[schemas.Health]())
 	f("head", reflect.TypeFor[schemas.Head]())
+	f("statement", reflect.TypeFor[schemas.Statement]())
 }
 
 func TestSchemaOfEvents(t *testing.T) {
 	ev := full()
-	ev.Flags = 1<<16 - 1
+	ev.Flags, ev.Head = 1<<16-1, &schemas.Head{Origin: "o", At: time.Unix(0, 0).UTC()}
 	out := schemas.AppendJSON(nil, &ev)
 	var names map[string]any
 	if err := json.Unmarshal(out, &names); err != nil {

@@ -33,9 +33,12 @@ func (d *delivery) whole(ctx context.Context, to BatchSink, b *schemas.Batch) er
 	for range b.Accepted() {
 		seen++
 	}
-	d.f.count.add(outcomeSeen, seen)
+	d.count.add(outcomeSeen, seen)
+	t := d.tally(b.Offset)
+	t.seen = int64(seen)
 	if seen == 0 || !to.Takes(b) {
-		d.f.count.add(outcomeFiltered, seen)
+		d.count.add(outcomeFiltered, seen)
+		t.filtered = int64(seen)
 		return nil
 	}
 	wait := backoff{min: d.f.o.MinBackoff, max: d.f.o.MaxBackoff}
@@ -45,9 +48,9 @@ func (d *delivery) whole(ctx context.Context, to BatchSink, b *schemas.Batch) er
 		}
 		start := d.f.o.Now()
 		err := to.WriteBatch(ctx, b)
-		d.f.wrote(start, len(b.Body), err)
+		d.f.wrote(ctx, start, len(b.Body), err)
 		if err == nil {
-			d.f.count.add(outcomeAccepted, seen)
+			d.count.add(outcomeAccepted, seen)
 			return nil
 		}
 		switch we := asWriteError(err); we.Kind {
@@ -58,7 +61,7 @@ func (d *delivery) whole(ctx context.Context, to BatchSink, b *schemas.Batch) er
 			for _, it := range we.Rejected {
 				d.reject(b.Offset, uint32(it.Index), it.Code, it.Reason)
 			}
-			d.f.count.add(outcomeAccepted, seen-len(we.Rejected))
+			d.count.add(outcomeAccepted, seen-len(we.Rejected))
 			return nil
 		default:
 			if err := d.f.pause(ctx, we, wait.next()); err != nil {
@@ -74,4 +77,13 @@ func (d *delivery) rejectBatch(b *schemas.Batch, we *WriteError) {
 			d.reject(b.Offset, uint32(i), we.Code, we.Error())
 		}
 	}
+}
+
+// Whole reports whether there is a sink and it takes requests whole, not events.
+func (f *Forwarder) Whole() bool {
+	if f == nil {
+		return false
+	}
+	_, ok := f.o.Sink.(BatchSink)
+	return ok
 }

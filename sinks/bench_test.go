@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -44,6 +45,41 @@ func BenchmarkSplunk(b *testing.B) {
 			_, f := openTest(b, "splunk", "ack: false\ntoken: t\nurl: "+serve(b, null)+"\n"+c.fields, nil)
 			benchConsume(b, f)
 		})
+	}
+}
+
+// BenchmarkIntakes is the same for the receivers of logs in clouds; the null
+// receiver gives each what it waits for.
+func BenchmarkIntakes(b *testing.B) {
+	null := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/token"):
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"token_type":"Bearer","access_token":"t","expires_in":3600}`)
+		case strings.Contains(r.URL.Path, "/streams/"):
+			w.WriteHeader(http.StatusNoContent)
+		case strings.HasPrefix(r.URL.Path, "/api/v2/"):
+			w.WriteHeader(http.StatusAccepted)
+		case strings.HasSuffix(r.URL.Path, ":import"):
+			_, _ = io.WriteString(w, "{}")
+		}
+	})
+	url := serve(b, null)
+	for name, fields := range map[string]string{
+		"sentinel":   "endpoint: " + url + "\nauthority: " + url + "\nrule: " + testRule + "\nstream: Custom-A_CL\ntenant_id: d\nclient_id: c\nclient_secret: s\n",
+		"secops":     "project: p\nregion: eu\ninstance: i\nlog_type: A\nforwarder: f\nendpoint: " + url + "\ncredentials_file: " + serviceAccount(b, url+"/token") + "\n",
+		"secops/udm": "project: p\nregion: eu\ninstance: i\nformat: udm\nendpoint: " + url + "\ncredentials_file: " + serviceAccount(b, url+"/token") + "\n",
+		"datadog":    "api_key: k\nurl: " + url + "\n",
+		"sumo":       "url: " + url + "/secret\n",
+	} {
+		kind, _, _ := strings.Cut(name, "/")
+		for _, gzip := range []string{"false", "true"} {
+			b.Run(name+"/gzip="+gzip, func(b *testing.B) {
+				_, f := openTest(b, kind, fields+"gzip: "+gzip, nil)
+				benchConsume(b, f)
+			})
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 // server wants a certificate of the CA from clients.
 func (a authority) server(t *testing.T) *tls.Config {
 	t.Helper()
-	conf, err := TLS{CAFile: a.file, CertFile: a.cert, KeyFile: a.key}.config()
+	conf, err := (&TLS{CAFile: a.file, CertFile: a.cert, KeyFile: a.key}).Config()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package sinks
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/agentrail/agentrail/internal/tlsconf"
 )
 
 // ClientFactory makes the HTTP client of one sink, for up to conns requests at
@@ -23,13 +22,7 @@ import (
 type ClientFactory func(t TLS, conns int) (*http.Client, error)
 
 // TLS says how a sink trusts its receiver and shows itself.
-type TLS struct {
-	CAFile     string `yaml:"ca_file"`     // PEM; in place of the system's roots
-	CertFile   string `yaml:"cert_file"`   // PEM; client certificate
-	KeyFile    string `yaml:"key_file"`    // PEM; its key
-	ServerName string `yaml:"server_name"` // expected in the certificate, where the URL names it otherwise
-	Insecure   bool   `yaml:"insecure"`    // accept any certificate: for a laboratory only
-}
+type TLS = tlsconf.Client
 
 // Limits of one exchange with a receiver.
 const (
@@ -42,7 +35,7 @@ const (
 // refuses to connect to link-local addresses, where clouds serve credentials.
 // Private addresses are allowed: the operator wrote the URL.
 func NewClient(t TLS, conns int) (*http.Client, error) {
-	conf, err := t.config()
+	conf, err := t.Config()
 	if err != nil {
 		return nil, err
 	}
@@ -60,31 +53,6 @@ func NewClient(t TLS, conns int) (*http.Client, error) {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
-}
-
-func (t TLS) config() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.Insecure}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca_file: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.ca_file: %s holds no PEM certificate", t.CAFile)
-		}
-	}
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, errors.New("tls: cert_file and key_file go together")
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file: %w", err)
-		}
-		conf.Certificates = []tls.Certificate{pair}
-	}
-	return conf, nil
 }
 
 // errMetadata is never cured by a retry, yet it is tried again: names move.

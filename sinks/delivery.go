@@ -9,10 +9,14 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
-// delivery is the work of one Consume.
+// delivery is the work of one Consume, or of one step of a replay.
 type delivery struct {
 	f        *Forwarder
-	evs      *[]schemas.Event // copies, redacted
+	filter   *Filter
+	also     *Filter           // nil: none
+	count    *counters         // nil: not counted among what the cursor delivers
+	tallies  map[uint64]*tally // by offset of the batch
+	evs      *[]schemas.Event  // copies, redacted
 	open     []unconfirmed
 	rejected []journal.RejectedItem
 }
@@ -34,35 +38,56 @@ func (d *delivery) add(ctx context.Context, b *schemas.Batch) error {
 	if d.evs == nil {
 		d.evs = f.buffer()
 	}
-	var seen, filtered int
+	t := d.tally(b.Offset)
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if !ev.Accepted() {
 			continue
 		}
-		seen++
-		pass, err := f.filter.Match(ev)
+		t.seen++
+		pass, err := d.passes(ev)
 		if err != nil {
 			d.reject(b.Offset, uint32(i), "filter_error", err.Error())
 			continue
 		}
 		if !pass {
-			filtered++
+			t.filtered++
 			continue
 		}
 		*d.evs = append(*d.evs, *ev)
 		last := &(*d.evs)[len(*d.evs)-1]
 		last.Shard, last.Offset, last.Index = b.Shard, b.Offset, uint32(i)
 		f.redact.apply(last)
+		if last.Class == schemas.ClassAlert {
+			last.Head = f.head.newest.Load()
+		}
 		if len(*d.evs) >= max(gather, f.o.Common.Batch.MaxEvents) {
 			if err := d.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	f.count.add(outcomeSeen, seen)
-	f.count.add(outcomeFiltered, filtered)
+	d.count.add(outcomeSeen, int(t.seen))
+	d.count.add(outcomeFiltered, int(t.filtered))
 	return nil
+}
+
+func (d *delivery) passes(ev *schemas.Event) (bool, error) {
+	pass, err := d.filter.Match(ev)
+	if err == nil && pass && d.also != nil {
+		return d.also.Match(ev)
+	}
+	return pass, err
+}
+
+// tally returns the tally of a batch.
+func (d *delivery) tally(offset uint64) *tally {
+	t := d.tallies[offset]
+	if t == nil {
+		t = new(tally)
+		d.tallies[offset] = t
+	}
+	return t
 }
 
 // flush writes all gathered events and waits for the confirmations.
@@ -149,7 +174,7 @@ func (d *delivery) bisect(ctx context.Context, evs []schemas.Event, we *WriteErr
 }
 
 func (d *delivery) accepted(r Receipt, evs []schemas.Event) {
-	d.f.count.add(outcomeAccepted, len(evs))
+	d.count.add(outcomeAccepted, len(evs))
 	if r.Confirm != nil {
 		d.open = append(d.open, unconfirmed{r, evs})
 	}
@@ -189,7 +214,7 @@ func (d *delivery) settle(ctx context.Context) error {
 		d.open = d.open[1:]
 		err := first.receipt.Wait(ctx)
 		if err == nil {
-			d.f.count.add(outcomeIndexed, len(first.evs))
+			d.indexed(first.evs)
 		}
 		if err == nil || errors.Is(err, ErrUnconfirmed) {
 			b.reset()
@@ -212,6 +237,13 @@ func (d *delivery) settle(ctx context.Context) error {
 	return nil
 }
 
+func (d *delivery) indexed(evs []schemas.Event) {
+	d.count.add(outcomeIndexed, len(evs))
+	for i := range evs {
+		d.tally(evs[i].Offset).indexed++
+	}
+}
+
 func (d *delivery) rejectAll(evs []schemas.Event, we *WriteError) {
 	for i := range evs {
 		d.reject(evs[i].Offset, evs[i].Index, we.Code, we.Error())
@@ -219,7 +251,8 @@ func (d *delivery) rejectAll(evs []schemas.Event, we *WriteError) {
 }
 
 func (d *delivery) reject(offset uint64, index uint32, code, reason string) {
-	d.f.count.add(outcomeDead, 1)
+	d.count.add(outcomeDead, 1)
+	d.tally(offset).dead++
 	d.rejected = append(d.rejected, journal.RejectedItem{Offset: offset, Index: index, Code: code, Reason: reason})
 }
 

@@ -113,7 +113,7 @@ func TestElasticDelivers(t *testing.T) {
 	}}, "api_key_file: "+secretFile(t, "a2V5")+"\nbatch: {max_events: 300}", nil)
 }
 
-func secretFile(t *testing.T, secret string) string {
+func secretFile(t testing.TB, secret string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {

@@ -39,7 +39,9 @@ type Forwarder struct {
 	tenants []string
 	most    window // events per write
 	count   counters
+	book    book
 	hold    hold
+	head    head      // the newest passed
 	buffers sync.Pool // of *[]schemas.Event
 }
 
@@ -52,7 +54,7 @@ func NewForwarder(o Options) (*Forwarder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
 	}
-	redact, err := newRedactor(o.Common.Content, o.Common.Redact)
+	redact, err := newRedactor(o.Common)
 	if err != nil {
 		return nil, fmt.Errorf("sink %s: %w", o.Name, err)
 	}
@@ -69,6 +71,7 @@ func NewForwarder(o Options) (*Forwarder, error) {
 		o.MaxBackoff = time.Minute
 	}
 	f := &Forwarder{o: o, filter: filter, redact: redact, tenants: o.Common.Tenants}
+	f.book.init()
 	f.most.init(o.Common.Batch.MaxEvents)
 	f.hold.now = o.Now
 	f.count.init(o.Metrics, o.Name)
@@ -86,10 +89,15 @@ func (f *Forwarder) Name() string { return f.o.Name }
 func (f *Forwarder) Common() Common { return f.o.Common }
 
 // FollowOptions returns how journal.Follow is to feed the forwarder: the
-// caller adds what does not depend on the sink, Park and Metrics among it.
+// caller adds what does not depend on the sink, Park and Metrics among it. The
+// ledger is stored with the cursor each second, so a crash makes a receiver get
+// up to that much again.
 func (f *Forwarder) FollowOptions() journal.FollowOptions {
 	b := f.o.Common.Batch
-	return journal.FollowOptions{Name: f.o.Name, Rows: max(b.MaxEvents, gather), Linger: time.Duration(b.Linger), InFlight: f.o.Common.InFlight, Log: f.o.Log}
+	return journal.FollowOptions{
+		Name: f.o.Name, Rows: max(b.MaxEvents, gather), Linger: time.Duration(b.Linger), InFlight: f.o.Common.InFlight, Log: f.o.Log,
+		State: f, SnapshotEvery: time.Second,
+	}
 }
 
 // Probe asks the receiver whether it is well. A sink that cannot ask is.
@@ -102,10 +110,12 @@ func (f *Forwarder) Probe(ctx context.Context) error {
 
 // Consume delivers what passes the filter.
 func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error {
-	d := delivery{f: f}
+	f.book.begin(batches)
+	d := delivery{f: f, filter: f.filter, count: &f.count, tallies: map[uint64]*tally{}}
 	defer d.free()
 	whole, _ := f.o.Sink.(BatchSink)
 	for _, b := range batches {
+		f.head.pass(b)
 		if b.Gap != nil || b.Tick() || !f.wants(b.Class, b.Tenant) {
 			continue
 		}
@@ -120,13 +130,15 @@ func (f *Forwarder) Consume(ctx context.Context, batches []*schemas.Batch) error
 	if err := d.flush(ctx); err != nil {
 		return err
 	}
+	f.book.offer(d.tallies)
 	return d.verdict()
 }
 
 func (f *Forwarder) wants(c schemas.Class, tenant string) bool {
-	if f.classes>>c&1 == 0 {
-		return false
-	}
+	return f.classes>>c&1 != 0 && f.wantsTenant(tenant)
+}
+
+func (f *Forwarder) wantsTenant(tenant string) bool {
 	return len(f.tenants) == 0 || slices.Contains(f.tenants, tenant)
 }
 
@@ -161,16 +173,19 @@ func (f *Forwarder) Resend(ctx context.Context, ev *schemas.Event) error {
 func (f *Forwarder) write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
 	start := f.o.Now()
 	receipt, err := f.o.Sink.Write(ctx, evs)
-	f.wrote(start, receipt.Bytes, err)
+	f.wrote(ctx, start, receipt.Bytes, err)
 	return receipt, err
 }
 
 // wrote accounts for an attempt and ends the episode of a held receiver.
-func (f *Forwarder) wrote(start time.Time, size int, err error) {
+func (f *Forwarder) wrote(ctx context.Context, start time.Time, size int, err error) {
 	f.count.wrote(f.o.Now().Sub(start), size, err)
 	if taken(err) && f.hold.release() {
 		f.count.held(false)
 		f.o.Log.Info("receiver takes events again")
+		if f.hold.told.Swap(false) {
+			f.say(ctx, "sink.recovered", "the receiver takes events again")
+		}
 	}
 }
 

@@ -267,7 +267,46 @@ func TestForwarderHoldsOnAuth(t *testing.T) {
 		if l := f.Ledger(); l.Held || l.Accepted != 3 || l.LastError != "" {
 			t.Errorf("ledger afterwards: %+v", l)
 		}
+		if len(events) != 2 || events[1].Kind != "sink.recovered" || events[1].Consumer != "test" {
+			t.Errorf("health events afterwards: %+v", events)
+		}
 	})
+}
+
+// TestForwarderTellsOfAStall: a receiver that is away is told of once, after ten
+// minutes, and once when it is back; a short outage is not told.
+func TestForwarderTellsOfAStall(t *testing.T) {
+	outage := func(long time.Duration) (kinds []string) {
+		synctest.Test(t, func(t *testing.T) {
+			until := time.Now().Add(long)
+			s := &fakeSink{write: func(_ int, evs []schemas.Event) (Receipt, error) {
+				if time.Now().Before(until) {
+					return Receipt{Events: len(evs)}, &WriteError{Kind: KindRetry, Code: "network", Err: errors.New("away")}
+				}
+				return Receipt{Events: len(evs)}, nil
+			}}
+			calls := 0
+			f := newTestForwarder(t, s, func(o *Options) {
+				o.Health = func(_ context.Context, h schemas.Health) error {
+					if calls++; calls == 1 {
+						return errors.New("journal is away")
+					}
+					kinds = append(kinds, h.Kind)
+					return nil
+				}
+			})
+			if err := f.Consume(t.Context(), []*schemas.Batch{testBatch(1, 3)}); err != nil {
+				t.Error(err)
+			}
+		})
+		return kinds
+	}
+	if got := outage(3 * time.Hour); !slices.Equal(got, []string{"sink.stalled", "sink.recovered"}) {
+		t.Errorf("a long outage makes %v", got)
+	}
+	if got := outage(9 * time.Minute); len(got) != 0 {
+		t.Errorf("a short outage makes %v", got)
+	}
 }
 
 func TestForwarderStopsWithItsContext(t *testing.T) {
@@ -482,4 +521,67 @@ func rejectedIndexes(err error) []uint32 {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// TestForwarderKeepsOrderWithOneInFlight follows a journal into a receiver that
+// fails now and then, confirms late and takes part of a write: with in_flight 1
+// events come in the order of the journal, but for those that come again.
+func TestForwarderKeepsOrderWithOneInFlight(t *testing.T) {
+	const batches, size = 40, 25
+	j, err := journal.OpenDisk(t.Context(), journal.Options{Dir: t.TempDir(), Decode: decodeLines, ReserveBytes: -1, SegmentBytes: 1 << 20, Tick: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	for i := range batches {
+		if _, err := j.Append(t.Context(), lines(t, i, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var order []schemas.ID
+	seen := map[schemas.ID]bool{}
+	s := &fakeSink{}
+	s.write = func(n int, evs []schemas.Event) (Receipt, error) {
+		if n%4 == 1 {
+			return Receipt{Events: len(evs)}, errors.New("away")
+		}
+		k := 1 + n%7
+		k = min(k, len(evs))
+		for i := range evs[:k] {
+			if !seen[evs[i].ID] {
+				seen[evs[i].ID] = true
+				order = append(order, evs[i].ID)
+			}
+		}
+		return Receipt{Events: k, Confirm: func(context.Context) error {
+			if n%11 == 3 {
+				return errors.New("not indexed")
+			}
+			return nil
+		}}, nil
+	}
+	f := newTestForwarder(t, s, func(o *Options) { o.Common.InFlight = 1 })
+	cur, err := j.Open(t.Context(), "soc", 0, journal.FromStart())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cur.Close()
+	o := f.FollowOptions()
+	o.Rows = 60
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- journal.Follow(ctx, cur, f, o) }()
+	await(t, func() bool { return settled(f) == batches*size })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range order {
+		if want := testID(uint64(i/size), i%size); id != want {
+			t.Fatalf("event %d is %v, want %v", i, id, want)
+		}
+	}
+	if len(order) != batches*size {
+		t.Errorf("%d events arrived", len(order))
+	}
 }

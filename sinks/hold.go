@@ -27,6 +27,8 @@ func (f *Forwarder) pause(ctx context.Context, we *WriteError, wait time.Duratio
 		f.raise(ctx, we)
 	} else if f.hold.warn() {
 		f.o.Log.Warn("receiver does not take events; trying on", "code", we.Code, "error", we.Error(), "wait", wait)
+	} else if f.hold.stalled() && !f.hold.told.Swap(true) && !f.say(ctx, "sink.stalled", "it has taken no events for "+stalledAfter.String()+": "+we.Error()) {
+		f.hold.told.Store(false) // tried again with the next attempt
 	}
 	return sleep(ctx, wait)
 }
@@ -39,15 +41,31 @@ func (f *Forwarder) raise(ctx context.Context, we *WriteError) {
 	}
 	f.count.held(true)
 	f.o.Log.Error("receiver refuses us; the cursor is held and nothing is dropped", "code", we.Code, "error", we.Error())
-	if f.o.Health == nil {
+	if !f.say(ctx, "sink.auth", we.Error()) {
+		f.hold.forget()
 		return
 	}
-	h := schemas.Health{Kind: "sink.auth", Consumer: f.o.Name, Reason: we.Error(), At: f.o.Now().UTC()}
-	if err := f.o.Health(ctx, h); err != nil && !errors.Is(err, context.Canceled) {
-		f.o.Log.Warn("health event not appended", "error", err)
-		f.hold.forget()
-	}
+	f.hold.told.Store(true)
 }
+
+// say appends a health event about the sink. It reports whether it did, or
+// there is no need to try again.
+func (f *Forwarder) say(ctx context.Context, kind, reason string) bool {
+	if f.o.Health == nil {
+		return true
+	}
+	err := f.o.Health(ctx, schemas.Health{Kind: kind, Consumer: f.o.Name, Reason: reason, At: f.o.Now().UTC()})
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, context.Canceled) {
+		f.o.Log.Warn("health event not appended", "kind", kind, "error", err)
+	}
+	return errors.Is(err, context.Canceled)
+}
+
+// stalledAfter is how long a receiver may fail before the journal is told.
+const stalledAfter = 10 * time.Minute
 
 // hold is what all deliveries of a forwarder share about the receiver.
 type hold struct {
@@ -55,6 +73,8 @@ type hold struct {
 	notTil atomic.Int64           // Unix ns before which nothing is written
 	held   atomic.Bool            // an episode is on and was announced
 	warned atomic.Bool            // a failing receiver was logged
+	since  atomic.Int64           // Unix ns at which that was
+	told   atomic.Bool            // the journal was told that the receiver takes nothing
 	last   atomic.Pointer[string] // what the receiver said; nil while it is well
 }
 
@@ -83,7 +103,17 @@ func (h *hold) until(d time.Duration) {
 
 func (h *hold) begin() bool { return h.held.CompareAndSwap(false, true) }
 func (h *hold) forget()     { h.held.Store(false) }
-func (h *hold) warn() bool  { return h.warned.CompareAndSwap(false, true) }
+
+func (h *hold) warn() bool {
+	if !h.warned.CompareAndSwap(false, true) {
+		return false
+	}
+	h.since.Store(h.now().UnixNano())
+	return true
+}
+
+// stalled reports whether the receiver has failed for long.
+func (h *hold) stalled() bool { return h.now().UnixNano()-h.since.Load() >= int64(stalledAfter) }
 
 // release ends the episode; it reports whether there was one.
 func (h *hold) release() bool {

@@ -48,10 +48,11 @@ const (
 	outcomeAccepted
 	outcomeIndexed
 	outcomeDead
+	outcomeReplayed
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"seen", "filtered", "accepted", "indexed", "dead"}
+var outcomeNames = [outcomes]string{"seen", "filtered", "accepted", "indexed", "dead", "replayed"}
 
 // Metrics are those of all forwarders of a process.
 type Metrics struct {
@@ -68,7 +69,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return &Metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentrail_sinks_events_total",
-			Help: "Events by what became of them: seen, filtered, accepted, indexed, dead.",
+			Help: "Events by what became of them: seen, filtered, accepted, indexed, dead, replayed.",
 		}, []string{"sink", "outcome"}),
 		bytes: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentrail_sinks_written_bytes_total",
@@ -113,7 +114,7 @@ func (c *counters) init(m *Metrics, name string) {
 }
 
 func (c *counters) add(o outcome, n int) {
-	if n == 0 {
+	if c == nil || n == 0 {
 		return
 	}
 	c.n[o].Add(int64(n))

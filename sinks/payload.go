@@ -119,26 +119,64 @@ func (a *appender) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// fill returns the body of one request: as many of the events as fit into limit
-// bytes before compression, of which the receipt tells. The caller releases it.
-func fill(evs []schemas.Event, encode func([]byte, *schemas.Event) []byte, limit plug.Bytes, packed bool) (*payload, Receipt, error) {
+// frame is how a request holds events, and what it may hold.
+type frame struct {
+	open, sep, shut string
+	bytes           int // of a request, before compression
+	events          int // of a request; 0: any number
+	// fault returns why the receiver would spoil the encoded event, nil if it
+	// would not; may be nil itself.
+	fault func(doc []byte) *WriteError
+}
+
+// fill returns the body of one request: as many of the events, from the first,
+// as it may hold, of which the receipt tells. The caller releases it.
+func (f *frame) fill(evs []schemas.Event, encode func([]byte, *schemas.Event) []byte, packed bool) (*payload, Receipt, error) {
+	if f.events > 0 {
+		evs = evs[:min(len(evs), f.events)]
+	}
 	p, receipt := newPayload(), Receipt{}
+	p.buf = append(p.buf, f.open...)
 	for i := range evs {
 		mark := len(p.buf)
+		if i > 0 {
+			p.buf = append(p.buf, f.sep...)
+		}
+		from := len(p.buf)
 		p.buf = encode(p.buf, &evs[i])
-		if len(p.buf) > int(limit) {
+		if we := f.check(p.buf, from); we != nil {
 			if i == 0 {
 				p.release()
-				return nil, Receipt{Events: 1}, tooLarge(limit)
+				return nil, Receipt{Events: 1}, we
 			}
 			p.buf = p.buf[:mark]
 			break
 		}
 		receipt.Events++
 	}
+	p.buf = append(p.buf, f.shut...)
 	receipt.Bytes = len(p.buf)
 	if packed {
 		p = p.compress()
 	}
 	return p, receipt, nil
+}
+
+// check looks at the event that begins at from.
+func (f *frame) check(buf []byte, from int) *WriteError {
+	if f.fault != nil {
+		if we := f.fault(buf[from:]); we != nil {
+			return we
+		}
+	}
+	if len(buf)+len(f.shut) > f.bytes {
+		return tooLarge(plug.Bytes(f.bytes))
+	}
+	return nil
+}
+
+// fill is frame.fill for events that stand one after the other.
+func fill(evs []schemas.Event, encode func([]byte, *schemas.Event) []byte, limit plug.Bytes, packed bool) (*payload, Receipt, error) {
+	f := frame{bytes: int(limit)}
+	return f.fill(evs, encode, packed)
 }

@@ -173,6 +173,13 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// Windowed is a Sink whose receiver takes an event at its own time only while
+// that is not older than past, and what it does with an older one. A replay asks
+// before it sends such events.
+type Windowed interface {
+	Window() (past time.Duration, what string)
+}
+
 // Common are the settings that every sink has beside its own.
 type Common struct {
 	// Filter is a CEL expression over the fields of an event, such as
@@ -182,6 +189,8 @@ type Common struct {
 	// Tenants limits the sink to these tenants. Empty means all.
 	Tenants []string `yaml:"tenants"`
 	// Classes of events to forward: activity, alert, control, evidence, health.
+	// Evidence are the signed heads, one a minute while events come, by which
+	// a copy is held against the journal (agentrail verify --copy).
 	Classes []string `yaml:"classes"`
 	// Format is how an event is written: native, ocsf (1.8; ocsf-1.9-dev is
 	// what its next version will be), ecs (Elastic), udm (Google SecOps), cef
@@ -191,9 +200,14 @@ type Common struct {
 	// and responses. Off, a record goes out as its normalised fields and the
 	// digest of the rest.
 	Content bool `yaml:"content"`
-	// Redact lists what is replaced by its SHA-256 even so: names of event
-	// fields (actor_email) and dotted paths in the record (request.params).
-	Redact []string `yaml:"redact"`
+	// Redact lists what is done with fields even so: each a name of an event
+	// field (actor_email) or a dotted path in the record (request.params), which
+	// is replaced by its digest, or {field: ..., action: keep|mask|hash|drop}.
+	Redact []Redaction `yaml:"redact"`
+	// RedactKey is the key of the digests: HMAC-SHA-256 instead of SHA-256, so
+	// that nobody without it can try out values.
+	RedactKey     plug.Secret `yaml:"redact_key"`
+	RedactKeyFile string      `yaml:"redact_key_file"`
 	// From says where a new sink starts: now, or start for all that is kept.
 	From string `yaml:"from"`
 	// InFlight is how many groups of batches are delivered at once.
@@ -212,7 +226,7 @@ type BatchLimits struct {
 // DefaultCommon returns the settings that hold where the config says nothing.
 func DefaultCommon() Common {
 	return Common{
-		Classes:  []string{"activity", "alert"},
+		Classes:  []string{"activity", "alert", "evidence"},
 		Format:   "native",
 		From:     "now",
 		InFlight: 4,
@@ -267,7 +281,7 @@ func (c Common) check() error {
 	if _, err := CompileFilter(c.Filter); err != nil {
 		errs = append(errs, err)
 	}
-	if _, err := newRedactor(c.Content, c.Redact); err != nil {
+	if _, err := newRedactor(c); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -224,8 +224,8 @@ func (s *splunk) post(ctx context.Context, to string, ch *channel, p *payload) (
 	if to == s.events && s.conf.Gzip {
 		req.Header.Set("Content-Encoding", "gzip")
 	}
-	if ch.cookie != "" {
-		req.Header.Set("Cookie", ch.cookie)
+	if cookie := ch.cookie(); cookie != "" {
+		req.Header.Set("Cookie", cookie)
 	}
 	return exchange(s.client, req)
 }
@@ -296,7 +296,7 @@ func hecKind(code int) Kind {
 }
 
 func tooLarge(limit plug.Bytes) *WriteError {
-	return &WriteError{Kind: KindTooLarge, Code: "too_large", Err: fmt.Errorf("event is larger than batch.max_bytes, %d", limit)}
+	return &WriteError{Kind: KindTooLarge, Code: "too_large", Err: fmt.Errorf("event is larger than one request may be: %d bytes, by batch.max_bytes or by the receiver", limit)}
 }
 
 // sayUnacknowledged tells once that deliveries are not confirmed.

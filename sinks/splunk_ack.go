@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,22 +81,33 @@ func (s *splunk) askAck(ctx context.Context, ch *channel, id int64) (bool, error
 	return said.Acks[strconv.FormatInt(id, 10)], nil
 }
 
-// channel is a HEC data channel and the cookie of the indexer behind it.
+// channel is a HEC data channel and the cookies that lead to the indexer behind
+// a load balancer which took its last request.
 type channel struct {
-	id     string
-	cookie string
+	id      string
+	cookies []*http.Cookie
 }
 
 // keepCookies remembers what the load balancer set, for the questions about
-// this request and for the next request.
+// this request and for the next request. What it does not name again stays.
+// The answers to questions are not looked at: of one that went astray the
+// cookies would lead away from the indexer that made the promise.
 func (ch *channel) keepCookies(h http.Header) {
-	var parts []string
 	for _, c := range (&http.Response{Header: h}).Cookies() {
+		ch.cookies = slices.DeleteFunc(ch.cookies, func(old *http.Cookie) bool { return old.Name == c.Name })
+		if c.MaxAge >= 0 && c.Value != "" {
+			ch.cookies = append(ch.cookies, c)
+		}
+	}
+}
+
+// cookie is the value of the header, empty without a load balancer.
+func (ch *channel) cookie() string {
+	var parts []string
+	for _, c := range ch.cookies {
 		parts = append(parts, c.Name+"="+c.Value)
 	}
-	if len(parts) > 0 {
-		ch.cookie = strings.Join(parts, "; ")
-	}
+	return strings.Join(parts, "; ")
 }
 
 // channelPool lends channels. One whose write failed is not given back: a new

@@ -89,7 +89,7 @@ func openSyslog(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 		d.Log.Warn("events go over plain tcp; use tls outside the machine")
 		return s, nil
 	}
-	secure, err := conf.TLS.config()
+	secure, err := conf.TLS.Config()
 	if err != nil {
 		return nil, c.Errorf("%v", err)
 	}

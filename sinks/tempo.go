@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -43,10 +42,9 @@ type tempoConfig struct {
 }
 
 type tempo struct {
-	conf   tempoConfig
-	url    string
-	client *http.Client
-	log    *slog.Logger
+	conf tempoConfig
+	post otlpPost
+	log  *slog.Logger
 }
 
 func openTempo(_ context.Context, c plug.Config, d Deps) (Sink, error) {
@@ -62,28 +60,13 @@ func openTempo(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 }
 
 func (t *tempo) setup(newClient ClientFactory) error {
-	u, err := parseURL("url", t.conf.URL)
-	if err != nil {
-		return err
-	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/v1/traces"
-	}
-	t.url = u.String()
 	if err := checkBatchSink(t.conf.Common); err != nil {
 		return err
 	}
-	if t.conf.Timeout <= 0 {
-		return errors.New("timeout: must be positive")
+	t.post = otlpPost{
+		path: "/v1/traces", token: t.conf.Token, org: t.conf.Org, headers: t.conf.Headers, gzip: t.conf.Gzip, timeout: time.Duration(t.conf.Timeout),
 	}
-	if !validHeader(t.conf.Token.Reveal()) {
-		return errors.New("token: holds a character that cannot stand in a header")
-	}
-	if t.conf.Token != "" && u.Scheme == "http" {
-		t.log.Warn("token and spans go over plain http; use https outside the machine")
-	}
-	t.client, err = newClient(t.conf.TLS, t.conf.Common.InFlight)
-	return err
+	return t.post.open(t.conf.URL, t.log, func() (*http.Client, error) { return newClient(t.conf.TLS, t.conf.Common.InFlight) })
 }
 
 // Takes reports whether the batch is a request of traces.
@@ -101,42 +84,14 @@ func (t *tempo) WriteBatch(ctx context.Context, b *schemas.Batch) error {
 		p = p.compress()
 	}
 	defer p.release()
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(t.conf.Timeout))
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, nil)
-	if err != nil {
-		return errors.New("make request: url is not usable")
-	}
-	req.Body, req.ContentLength = p.body(), int64(len(p.buf))
-	t.head(req.Header, b.Tenant)
-	a, err := exchange(t.client, req)
+	a, err := t.post.send(ctx, p, b.Tenant)
 	if err != nil {
 		return networkFailure(ctx, err)
 	}
 	if a.status/100 != 2 {
-		return tempoFailure(a)
+		return otlpFailure(a)
 	}
 	return partialSuccess(a, b)
-}
-
-func (t *tempo) head(h http.Header, tenant string) {
-	for name, value := range t.conf.Headers {
-		h.Set(name, value)
-	}
-	h.Set("Content-Type", "application/x-protobuf")
-	if t.conf.Gzip {
-		h.Set("Content-Encoding", "gzip")
-	}
-	if t.conf.Token != "" {
-		h.Set("Authorization", "Bearer "+t.conf.Token.Reveal())
-	}
-	switch t.conf.Org {
-	case "":
-	case "tenant":
-		h.Set("X-Scope-OrgID", tenant)
-	default:
-		h.Set("X-Scope-OrgID", t.conf.Org)
-	}
 }
 
 // acceptedSpans is the batch's request without the spans that do not count.
@@ -188,25 +143,6 @@ func partialSuccess(a answer, b *schemas.Batch) error {
 	return e
 }
 
-// tempoFailure maps a status to what is to be done.
-func tempoFailure(a answer) *WriteError {
-	e := &WriteError{
-		Kind: KindRefused, Code: "http_" + strconv.Itoa(a.status), RetryAfter: retryAfter(a.header, time.Now()),
-		Err: fmt.Errorf("receiver of traces answers %d %s", a.status, http.StatusText(a.status)),
-	}
-	switch s := a.status; {
-	case s == http.StatusRequestEntityTooLarge:
-		e.Kind = KindTooLarge
-	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s >= 500:
-		e.Kind = KindRetry
-	case s/100 == 3:
-		e.Kind, e.Err = KindAuth, fmt.Errorf("receiver of traces answers %d to another place, which is not followed; correct url", s)
-	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound, s == http.StatusMethodNotAllowed:
-		e.Kind = KindAuth
-	}
-	return e
-}
-
 // Write is for the retry of a dead letter, which a span alone cannot have: it
 // has no resource.
 func (t *tempo) Write(context.Context, []schemas.Event) (Receipt, error) {
@@ -215,7 +151,7 @@ func (t *tempo) Write(context.Context, []schemas.Event) (Receipt, error) {
 
 // Close drops idle connections.
 func (t *tempo) Close() error {
-	t.client.CloseIdleConnections()
+	t.post.client.CloseIdleConnections()
 	return nil
 }
 

@@ -152,7 +152,7 @@ func TestTempoOutage(t *testing.T) {
 	if len(r.headers) != 5 || !slices.Equal(r.names, []string{"1-0", "1-1"}) {
 		t.Errorf("%d requests, spans %v", len(r.headers), r.names)
 	}
-	if l := f.Ledger(); len(health) != 1 || health[0].Kind != "sink.auth" || l.Held || l.Accepted != 2 {
+	if l := f.Ledger(); len(health) != 2 || health[0].Kind != "sink.auth" || health[1].Kind != "sink.recovered" || l.Held || l.Accepted != 2 {
 		t.Errorf("health %+v, ledger %+v", health, l)
 	}
 }

@@ -24,7 +24,9 @@ var edges = map[string][]string{
 	"internal/rest":                 {"internal/problem"},
 	"internal/jsonscan":             {},
 	"internal/otlpwire":             {},
-	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/otlpwire", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
+	"internal/tlsconf":              {},
+	"internal/kafkadial":            {"internal/plug", "internal/tlsconf"},
+	"collector":                     {"schemas", "collector/decode", "collector/journal", "internal/otlpwire", "internal/plug", "internal/auth", "internal/problem", "internal/durable", "internal/kafkadial", "internal/tlsconf"},
 	"collector/decode":              {"schemas", "schemas/mapping", "internal/jsonscan", "internal/otlpwire", "internal/plug", "internal/durable"},
 	"collector/journal":             {"schemas", "internal/durable"},
 	"collector/journal/journaltest": {"schemas", "collector/journal"},
@@ -36,7 +38,7 @@ var edges = map[string][]string{
 	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
 	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},
 	"detectors/rules":               {},
-	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable"},
+	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable", "internal/kafkadial", "internal/tlsconf"},
 	"sinks/alerting":                {"schemas", "sinks", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
@@ -64,6 +66,18 @@ var edges = map[string][]string{
 
 // free may import anything of ours: programs, which wire.
 var free = []string{"cmd/agentrail", "deploy/faults"}
+
+// TestProviderOfTestsIsNotLinked: the identity provider that tests log in at is no
+// part of the program.
+func TestProviderOfTestsIsNotLinked(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "github.com/agentrail/agentrail/cmd/agentrail").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	if !strings.Contains(string(out), "github.com/coreos/go-oidc/v3/oidc") || strings.Contains(string(out), "zitadel") {
+		t.Error("the program links the provider of the tests, or no client of providers")
+	}
+}
 
 func TestImportGraph(t *testing.T) {
 	const module = "github.com/agentrail/agentrail/"

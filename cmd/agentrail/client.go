@@ -103,6 +103,7 @@ func addFilter(cmd *cobra.Command, names ...string) *filter {
 		"severity":     "informational, low, medium, high or critical",
 		"state":        "open (reopened, too), acknowledged, silenced, reopened, resolved or unresolved",
 		"consumer":     "source or sink that could not take it",
+		"sink":         "name of a sink; all without",
 	}
 	f := &filter{}
 	for _, n := range names {

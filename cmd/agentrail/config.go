@@ -60,6 +60,8 @@ type authConfig struct {
 	// Issuers let callers in that bring a signed token (JWT) of an identity
 	// provider, such as a push subscription of Google Cloud Pub/Sub.
 	Issuers []auth.Issuer `yaml:"issuers"`
+	// OIDC is the identity provider at which people log in to the pages.
+	OIDC *auth.OIDC `yaml:"oidc"`
 }
 
 // logConfig says what the program logs about itself.
@@ -238,6 +240,9 @@ func (c *config) settle(dir string) {
 			*p.path = filepath.Join(dir, *p.path)
 		}
 	}
+	if o := c.Auth.OIDC; o != nil && o.ClientSecretFile != "" && !filepath.IsAbs(o.ClientSecretFile) {
+		o.ClientSecretFile = filepath.Join(dir, o.ClientSecretFile)
+	}
 	if f := c.Alerting.File; f != "" && !filepath.IsAbs(f) {
 		c.Alerting.File = filepath.Join(dir, f)
 	}
@@ -250,7 +255,7 @@ func (c *config) settle(dir string) {
 		c.Sources = must(plugList("workflowrun", "audit"))
 	}
 	if !c.given.detectors {
-		c.Detectors = must(plugList("subscription", "burst", "denial", "rateband", "shape", "sigma"))
+		c.Detectors = must(plugList("subscription", "burst", "denial", "rateband", "shape", "sigma", "gatecheck", "joined", "silence", "tampering"))
 	}
 }
 
@@ -286,6 +291,11 @@ func (c *config) check() error {
 	for i, is := range c.Auth.Issuers {
 		if err := is.Check(); err != nil {
 			fault("auth.issuers[%d]: %v", i, err)
+		}
+	}
+	if c.Auth.OIDC != nil {
+		if err := c.Auth.OIDC.Check(); err != nil {
+			fault("auth.oidc: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
@@ -333,7 +343,7 @@ func (c *config) check() error {
 	}
 	errs = append(errs, uniqueNames("detector", nil, c.Detectors)...)
 	// Cursors and dead letters bear the names of sources and sinks.
-	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0}
+	taken := map[string]int{"detectors": 0, "store": 0, "notary": 0, "dlq": 0, "survey": 0, alerting.Name: 0, sinks.LedgerName: 0, sinks.ReplayName: 0}
 	errs = append(errs, uniqueNames("source", taken, c.Sources)...)
 	errs = append(errs, uniqueNames("sink", taken, c.Sinks)...)
 	if c.Executor != nil {

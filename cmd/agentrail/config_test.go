@@ -44,7 +44,7 @@ func TestShippedConfigLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Sources) != 2 || len(c.Detectors) != 6 || len(c.Sinks) != 1 {
+	if len(c.Sources) != 2 || len(c.Detectors) != 10 || len(c.Sinks) != 1 {
 		t.Errorf("parts = %d sources, %d detectors, %d sinks", len(c.Sources), len(c.Detectors), len(c.Sinks))
 	}
 }

@@ -185,7 +185,7 @@ func TestConsoleTakesAway(t *testing.T) {
 	if strings.Contains(body, ",=cmd") {
 		t.Errorf("a formula in the CSV: %s", body)
 	}
-	op.awaits("/evidence", "events.export")
+	op.awaits("/evidence", "events.exported")
 
 	file := filepath.Join(t.TempDir(), "case.zip")
 	h.ok("dana@example.com", "case", "export", id, "--output", file)

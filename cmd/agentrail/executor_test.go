@@ -55,6 +55,15 @@ var tenants = map[string][]auth.Role{
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	h := layHouse(t)
+	h.serve()
+	h.execute()
+	return h
+}
+
+// layHouse makes the folders; nothing runs yet.
+func layHouse(t *testing.T) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir()}
 	for _, d := range []string{"agents", "files/in", "files/out", "files/private"} {
 		if err := os.MkdirAll(h.path(d), 0o700); err != nil {
@@ -84,8 +93,6 @@ destructive:
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h.serve()
-	h.execute()
 	return h
 }
 

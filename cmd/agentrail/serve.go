@@ -91,6 +91,8 @@ type serveOptions struct {
 //	                      │
 //	                      ├─ Follow ─> detectors ──alerts──> Append
 //	                      ├─ Follow ─> sink/NAME ...         (one cursor each)
+//	                      ├─ Follow ─> ledger ──statements──> Append
+//	                      ├─ Follow ─> replays ─> sink
 //	                      ├─ Follow ─> store ─> ClickHouse   (exact plans)
 //	                      ├─ Follow ─> notary ──heads──> Append
 //	                      ├─ Follow ─> survey            (what arrives: doctor, top)
@@ -160,7 +162,8 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 
 	own := owner{append: j.Append}
-	forwarders := map[string]*sinks.Forwarder{}
+	own.configLoaded(ctx, c, log)
+	forwarders, inOrder := map[string]*sinks.Forwarder{}, []*sinks.Forwarder(nil)
 	sinkMetrics := sinks.NewMetrics(reg)
 	for _, sc := range c.Sinks {
 		health := own.health(c.Auth.Tenant)
@@ -175,10 +178,15 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		if err != nil {
 			return sc.Errorf("%v", err)
 		}
-		forwarders[sc.Name] = fw
+		forwarders[sc.Name], inOrder = fw, append(inOrder, fw)
 		if err := f.follow(fw.Name(), common.Start(), fw, fw.FollowOptions()); err != nil {
 			return err
 		}
+	}
+
+	books, err := newLedger(f, j, own, c.Auth.Tenant, inOrder, forwarders, log.With("part", "ledger"), reg)
+	if err != nil {
+		return err
 	}
 
 	n, err := notary.New(notary.Options{
@@ -274,13 +282,25 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	status := &pipelineStatus{j: j, c: c, follow: f.metrics, reg: reg, started: time.Now(), forwarders: forwarders, store: st, engine: engine, people: told}
 	sessions, newest := tokens.Sessions(), memory{rec}
+	access := newAccessLog(own, c.Auth.Tenant, log.With("part", "access"))
+	sessions.Tell(access.login)
+	f.run("access", access.run)
+	rolesFile := filepath.Join(c.Data, "roles.json")
+	if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+		return err
+	}
+	if c.Auth.OIDC != nil {
+		if err := sessions.Provide(ctx, *c.Auth.OIDC); err != nil {
+			return fmt.Errorf("auth.oidc: %w", err)
+		}
+	}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own,
 		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
 		},
-		DeadLetters: deadLetters(dead), Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
+		DeadLetters: deadLetters(dead), Ledger: books.rows, CheckReplay: books.checkReplay, Cursors: cursors(j), Status: status.status, Ready: status.ready, Notes: told.overdue, Survey: seen.options(), OffsetAt: offsetAt(j), Head: j.Head,
 		Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), Version: version, Log: log.With("part", "api"),
 	})
 	if err != nil {
@@ -295,7 +315,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		Store: traces.queries(st.queries()), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
 		Ask: server.Ask, Exported: server.Exported, Seal: sealCase(key, rec, c.Auth.Tenant), Executor: c.Console.executor(o.executor), DeadLetters: deadLetters(dead), Sources: seen.list,
 		Detectors: detectorParts(c), Evidence: evidenceOf(c, key), Settings: settings(c),
-		Version: version, Log: log.With("part", "console"),
+		NoteRead: access.read, Version: version, Log: log.With("part", "console"),
 	})
 	if err != nil {
 		return err
@@ -337,8 +357,12 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		case <-hup:
 			if err := tokens.Reload(); err != nil {
 				log.Error("tokens not read again; the old ones stay", "err", err)
-			} else {
-				log.Info("tokens read again")
+				continue
+			}
+			log.Info("tokens read again")
+			own.configLoaded(ctx, c, log)
+			if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+				log.Error("change of roles is not on record", "err", err)
 			}
 		case err := <-served:
 			return fmt.Errorf("listener ended: %w", err)

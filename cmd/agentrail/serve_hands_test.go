@@ -37,7 +37,7 @@ func TestHands(t *testing.T) {
 			if err := json.Unmarshal(s.answer(s.do("GET", api.Prefix+"/status", s.token, "")), &st); err != nil {
 				t.Fatal(err)
 			}
-			return len(st.Learning) > 0 && len(st.Consumers) == 6
+			return len(st.Learning) > 0 && len(st.Consumers) == 8
 		})
 		var r checkup
 		if err := json.Unmarshal([]byte(s.hand(exitFailure, "doctor", "-o", "json")), &r); err != nil {
@@ -53,7 +53,7 @@ func TestHands(t *testing.T) {
 		f("source audit", "1 record could not be read, 1 truncated")
 		f("source audit", "1 unknown endpoint in 50 % of the events; most often /api/v1/widgets/{id}/spin, 1 time,")
 		f("source audit", "taken by no line of the mapping")
-		f("consumers", "6 of 6 are within a minute")
+		f("consumers", "8 of 8 are within a minute")
 		f("sink hook", "since start")
 		f("detector burst", "needs 12 busy windows of 5m0s")
 		if len(r.Mappings) != 1 || !strings.Contains(r.Mappings[0].YAML, "widgets/{target}/spin") {

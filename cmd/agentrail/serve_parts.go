@@ -150,6 +150,15 @@ func (o owner) park(ctx context.Context, letters []schemas.DeadLetter) error {
 	return nil
 }
 
+// configLoaded puts on record with which configuration the server runs. The
+// server runs without that record too: it says so.
+func (o owner) configLoaded(ctx context.Context, c *config, log *slog.Logger) {
+	h, err := configLoaded(c, time.Now())
+	if err = errors.Join(err, o.document(ctx, h.Tenant, schemas.ClassHealth, "health", h)); err != nil {
+		log.Warn("configuration is not on record as a whole", "err", err)
+	}
+}
+
 // health returns where a sink reports about itself.
 func (o owner) health(tenant string) sinks.HealthFunc {
 	return func(ctx context.Context, h schemas.Health) error {

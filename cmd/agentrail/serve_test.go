@@ -55,7 +55,7 @@ func TestServe(t *testing.T) {
 	}
 	s.alert("subscription", "u_m")
 	s.memory()
-	s.metrics("detectors", "notary", "dlq", "recent", "hook", "survey")
+	s.metrics("detectors", "notary", "dlq", "recent", "hook", "survey", "ledger", "replays")
 	s.problems()
 
 	letters := s.letters(2)
@@ -65,6 +65,7 @@ func TestServe(t *testing.T) {
 	s.stop()
 
 	s.start("max_record: 1MiB")
+	s.letters(1) // the list is restored while the server listens already
 	s.cli("dlq", "retry", letter.ID, "--reason", "the limit is raised")
 	s.letters(0)
 	s.event("e2")

@@ -37,7 +37,7 @@ func newTokenNew(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&valid, "valid", "", "how long the token lives, such as 90d; empty means until it is removed")
 	closedSet(cmd, "roles", roleNames()...)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		p, err := newPrincipal(name, tenant, roles, sources)
+		p, err := newPrincipal("agentrail token new", name, tenant, roles, sources)
 		if err != nil {
 			return err
 		}
@@ -58,10 +58,10 @@ func newTokenNew(c *console) *cobra.Command {
 	return cmd
 }
 
-func newPrincipal(name, tenant string, roles, sources []string) (auth.Principal, error) {
+func newPrincipal(command, name, tenant string, roles, sources []string) (auth.Principal, error) {
 	p := auth.Principal{Name: name, Tenant: tenant, Sources: sources}
 	if name == "" || tenant == "" || len(roles) == 0 {
-		return p, usagef("agentrail token new --name NAME --roles ROLE,...", "name, tenant and roles are mandatory")
+		return p, usagef(command+" --name NAME --roles ROLE,...", "name, tenant and roles are mandatory")
 	}
 	known := roleNames()
 	for _, r := range roles {
@@ -79,10 +79,7 @@ func newPrincipal(name, tenant string, roles, sources []string) (auth.Principal,
 
 func roleNames() []string {
 	var out []string
-	for _, r := range []auth.Role{
-		auth.RoleIngest, auth.RoleExecutor, auth.RoleMember, auth.RoleCreator, auth.RoleViewer,
-		auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor,
-	} {
+	for _, r := range auth.Roles() {
 		out = append(out, string(r))
 	}
 	return out

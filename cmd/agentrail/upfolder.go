@@ -181,6 +181,10 @@ detectors:
   - {kind: rateband}
   - {kind: shape}
   - {kind: sigma, rules: shipped}
+  - {kind: gatecheck}
+  - {kind: joined}
+  - {kind: silence}
+  - {kind: tampering}
 sources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}

@@ -14,7 +14,7 @@ import (
 )
 
 func newVerify(c *console) *cobra.Command {
-	var data, format, caseFile string
+	var data, format, copied, caseFile string
 	var keys, heads []string
 	cmd := &cobra.Command{
 		Use:   "verify --data DIR --key FILE",
@@ -22,9 +22,13 @@ func newVerify(c *console) *cobra.Command {
 		Long: "Read the whole journal and compare checksums, the digest of every record, the chain of frames and the signed heads.\n" +
 			"The first changed, missing or reordered frame is named. Nothing is changed and no server is asked.\n" +
 			"That its end was not cut off, or the whole replaced by an older copy, only a head can show that was kept elsewhere:\n" +
-			"give it with --head (the JSON of a head event as a sink wrote it, or a signed note).",
+			"give it with --head (the JSON of a head event as a sink wrote it, or a signed note).\n" +
+			"With --copy, hold events that a sink wrote elsewhere (NDJSON, native format) to their digests, to the signed heads among\n" +
+			"them and, if --data is given as well, to the journal, event by event.",
 		Example: "  agentrail verify --data /var/lib/agentrail --key /etc/agentrail/head.key.pub\n" +
 			"  agentrail verify --data /var/lib/agentrail --key head.key.pub --head head-from-siem.json\n" +
+			"  agentrail verify --copy export.ndjson --key head.key.pub\n" +
+			"  agentrail verify --copy export.ndjson --data /var/lib/agentrail --key head.key.pub\n" +
 			"  agentrail verify --case case.zip --key head.key.pub",
 		Args: cobra.NoArgs,
 	}
@@ -32,6 +36,7 @@ func newVerify(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&caseFile, "case", "", "zip file of `agentrail case export`, or the folder with its files, instead of a journal")
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with the public key, head.key.pub; again for keys before it (mandatory)")
 	cmd.Flags().StringSliceVar(&heads, "head", nil, "file with a head that was kept elsewhere; may be given again")
+	cmd.Flags().StringVar(&copied, "copy", "", "file with events that a sink wrote, one a line; - is the standard input")
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "format: table or json")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if format != "table" && format != "json" {
@@ -44,9 +49,15 @@ func newVerify(c *console) *cobra.Command {
 		if caseFile != "" {
 			return verifyCase(c, format, caseFile, o.Keys)
 		}
+		if copied != "" && !cmd.Flags().Changed("data") {
+			return verifyCopy(c, format, copied, "", o)
+		}
 		dir, err := journalFolder(data)
 		if err != nil {
 			return err
+		}
+		if copied != "" {
+			return verifyCopy(c, format, copied, dir, o)
 		}
 		res, err := notary.Verify(dir, o)
 		if err != nil {

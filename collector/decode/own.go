@@ -20,8 +20,8 @@ var selfMapping = sync.OnceValues(func() (*Mapping, error) {
 })
 
 // Own makes a batch of our own records: source "agentrail", one JSON document
-// a record, flagged BatchSelf. Kind is alert, control, dead_letter, health or
-// head, and also the log name; docs are values of the types of package schemas.
+// a record, flagged BatchSelf. Kind is alert, control, dead_letter, health,
+// head or statement, and also the log name; docs are values of the types of package schemas.
 // Ids come from the content, so that a replay that makes the same documents
 // makes the same ids.
 func Own(tenant string, class schemas.Class, kind string, received int64, docs ...any) (*schemas.Batch, error) {

@@ -44,6 +44,8 @@ func TestOwn(t *testing.T) {
 		schemas.Event{Action: "journal.gap", Access: schemas.AccessRead})
 	f(schemas.ClassEvidence, "head", schemas.Head{Origin: "o", At: when},
 		schemas.Event{Action: "head.signed", Access: schemas.AccessRead})
+	f(schemas.ClassEvidence, "statement", schemas.Statement{Sink: "soc", Hour: when.Add(-time.Hour), At: when},
+		schemas.Event{Action: "sink.statement", Access: schemas.AccessRead, Target: "soc"})
 	if _, err := decode.Own("acme", schemas.ClassHealth, "gossip", received, 1); err == nil {
 		t.Error("an unknown kind is no error")
 	}

@@ -20,6 +20,18 @@ type State interface {
 	io.ReaderFrom
 }
 
+// Settler is a State that changes in Settle and nowhere else. Follow calls Settle
+// when batches are done and none before them is open, in their order and never
+// while WriteTo runs. So what is stored is whole however many Consume calls are
+// in flight, and a panic in Consume cannot leave it half changed.
+type Settler interface {
+	State
+	Settle(batches []*schemas.Batch)
+}
+
+// changer is a State that can tell that there is nothing new to store.
+type changer interface{ Changed() bool }
+
 // FollowOptions say how a consumer is fed. Zero values mean the defaults.
 type FollowOptions struct {
 	Name     string        // of the consumer: in metrics, logs and dead letters. Mandatory.
@@ -32,8 +44,8 @@ type FollowOptions struct {
 	// and offers exactly that plan again after a restart. InFlight must be 1.
 	Exact bool
 
-	State         State         // snapshotted; InFlight must be 1
-	SnapshotEvery time.Duration // default 30 s
+	State         State         // snapshotted; InFlight must be 1 unless it is a Settler
+	SnapshotEvery time.Duration // default 30 s; while only ticks come it is 30 s at least
 	SnapshotBytes int64         // bytes of bodies consumed; default 256 MB
 
 	// Park takes records that the consumer will never take. It is retried
@@ -45,6 +57,9 @@ type FollowOptions struct {
 	MaxBackoff time.Duration // of retries; default 30 s
 }
 
+// idleSnapshot is how long nothing is stored where nothing but time goes on.
+const idleSnapshot = 30 * time.Second
+
 // maxRetryAfter caps how long a consumer may ask to be left alone.
 const maxRetryAfter = 5 * time.Minute
 
@@ -52,7 +67,8 @@ func (o *FollowOptions) setDefaults() error {
 	if o.Name == "" {
 		return errors.New("follow: no name given")
 	}
-	if o.InFlight > 1 && (o.Exact || o.State != nil) {
+	_, settles := o.State.(Settler)
+	if o.InFlight > 1 && (o.Exact || o.State != nil && !settles) {
 		return fmt.Errorf("follow %s: exact plans and state need one call in flight, not %d", o.Name, o.InFlight)
 	}
 	for _, d := range []struct{ v, def *int }{
@@ -65,7 +81,7 @@ func (o *FollowOptions) setDefaults() error {
 		}
 	}
 	if o.SnapshotEvery <= 0 {
-		o.SnapshotEvery = 30 * time.Second
+		o.SnapshotEvery = idleSnapshot
 	}
 	if o.SnapshotBytes <= 0 {
 		o.SnapshotBytes = 256 << 20
@@ -91,6 +107,7 @@ func Follow(ctx context.Context, c Cursor, consumer Consumer, o FollowOptions) e
 		return err
 	}
 	f := &follower{c: c, consumer: consumer, o: o, log: o.Log, poison: map[Offset]string{}}
+	f.settler, _ = o.State.(Settler)
 	f.m = o.Metrics.consumer(o.Name, c)
 	defer f.m.done()
 	run := f.loop
@@ -121,6 +138,7 @@ type follower struct {
 	o        FollowOptions
 	log      *slog.Logger
 	m        *consumerMetrics
+	settler  Settler // the state, if it is one
 
 	carry  *schemas.Batch    // read, but not for the group before
 	plan   Offset            // Exact: end of the plan to offer again; 0: none
@@ -152,7 +170,7 @@ func (f *follower) step(ctx context.Context, group []*schemas.Batch) error {
 	if err := f.savePlan(ctx, group); err != nil {
 		return err
 	}
-	f.clean = false
+	f.clean = f.settler != nil
 	err := f.deliver(ctx, group)
 	if errors.Is(err, errRewound) {
 		return nil
@@ -161,14 +179,23 @@ func (f *follower) step(ctx context.Context, group []*schemas.Batch) error {
 		return err
 	}
 	f.clean = true
+	f.done(group)
+	return f.snapshotIfDue(ctx)
+}
+
+// done says that the group and everything before it is consumed. Without state
+// that is all there is to keep.
+func (f *follower) done(group []*schemas.Batch) {
 	f.next = NextOffset(group[len(group)-1])
 	f.m.finish(group, f.next)
+	if f.settler != nil {
+		f.settler.Settle(group)
+	}
 	if f.o.State == nil {
 		f.c.Commit(f.next)
-		return nil
+		return
 	}
 	f.since += bytesOf(group)
-	return f.snapshotIfDue(ctx)
 }
 
 // deliver offers the group until it is taken. A panic splits it, down to the

@@ -94,7 +94,7 @@ func (f *follower) savePlan(ctx context.Context, group []*schemas.Batch) error {
 // snapshotIfDue saves the state. A full disk must not stop the consumer: what
 // fails is tried again with the next group.
 func (f *follower) snapshotIfDue(ctx context.Context) error {
-	if f.o.Exact || f.since < f.o.SnapshotBytes && time.Since(f.saved) < f.o.SnapshotEvery {
+	if f.o.State == nil || f.o.Exact || f.since < f.o.SnapshotBytes && time.Since(f.saved) < f.every() {
 		return nil
 	}
 	if err := f.snapshot(ctx, 0); err != nil && ctx.Err() == nil {
@@ -102,6 +102,18 @@ func (f *follower) snapshotIfDue(ctx context.Context) error {
 		f.saved, f.since = time.Now(), 0
 	}
 	return nil
+}
+
+// every is how long a state may go unsaved.
+func (f *follower) every() time.Duration {
+	news := f.since > 0
+	if c, ok := f.o.State.(changer); ok {
+		news = c.Changed()
+	}
+	if news {
+		return f.o.SnapshotEvery
+	}
+	return max(f.o.SnapshotEvery, idleSnapshot)
 }
 
 // leave saves where a consumer stands when it stops, unless it stopped in the

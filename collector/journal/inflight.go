@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -29,6 +30,7 @@ func (f *follower) parallel(ctx context.Context) error {
 	var flights inflight
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, f.o.InFlight)
+	f.saved = time.Now()
 	for work.Err() == nil {
 		group, err := f.gather(work)
 		if err != nil {
@@ -48,15 +50,16 @@ func (f *follower) parallel(ctx context.Context) error {
 				cancel()
 				return
 			}
-			flights.land(f, fl)
+			flights.land(work, f, fl)
 		})
 	}
 	cancel()
 	wg.Wait()
+	err := flights.err
 	if ctx.Err() != nil {
-		return ctx.Err()
+		err = ctx.Err()
 	}
-	return flights.err
+	return errors.Join(err, f.leave(ctx))
 }
 
 func (w *inflight) start(f *follower, group []*schemas.Batch) *flight {
@@ -69,17 +72,18 @@ func (w *inflight) start(f *follower, group []*schemas.Batch) *flight {
 	return fl
 }
 
-// land marks the group as done and commits what is done without a hole.
-func (w *inflight) land(f *follower, fl *flight) {
+// land marks the group as done and keeps what is done without a hole.
+func (w *inflight) land(ctx context.Context, f *follower, fl *flight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fl.done = true
 	for len(w.groups) > 0 && w.groups[0].done {
 		group := w.groups[0].group
 		w.groups = w.groups[1:]
-		next := NextOffset(group[len(group)-1])
-		f.m.finish(group, next)
-		f.c.Commit(next)
+		f.done(group)
+	}
+	if err := f.snapshotIfDue(ctx); err != nil && w.err == nil {
+		w.err = err
 	}
 	if len(w.groups) > 0 {
 		f.m.begin(w.groups[0].group)

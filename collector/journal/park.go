@@ -33,23 +33,23 @@ func (p *panicked) Error() string { return "panic: " + p.value }
 // errRewound says that the cursor went back and the group is void.
 var errRewound = errors.New("cursor was rewound")
 
-// isolate finds the batch that makes Consume panic. A consumer without state is
-// offered each half of the group. One with state may be half changed: it goes
-// back to its last snapshot and gets batch by batch until the panic comes
-// again, and then once more without that batch.
+// isolate finds the batch that makes Consume panic. A consumer without state, or
+// whose state is a Settler, is offered each half of the group. Another one may be
+// half changed: it goes back to its last snapshot and gets batch by batch until
+// the panic comes again, and then once more without that batch.
 func (f *follower) isolate(ctx context.Context, group []*schemas.Batch, p *panicked) error {
 	f.log.Error("consumer panics", "panic", p.value, "from", group[0].Offset, "batches", len(group), "stack", string(p.stack))
 	if len(group) == 1 {
 		if err := f.parkBatch(ctx, group[0], p.value); err != nil {
 			return err
 		}
-		if f.o.State == nil {
+		if f.o.State == nil || f.settler != nil {
 			return nil
 		}
 		f.poison[group[0].Offset] = p.value
 		return f.rewind(group[0].Offset)
 	}
-	if f.o.State != nil {
+	if f.o.State != nil && f.settler == nil {
 		return f.rewind(NextOffset(group[len(group)-1]))
 	}
 	for _, half := range [][]*schemas.Batch{group[:len(group)/2], group[len(group)/2:]} {

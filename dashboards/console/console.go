@@ -70,6 +70,9 @@ type Options struct {
 	Detectors []Part
 	Evidence  Evidence
 	Settings  []Setting
+	// NoteRead puts on record that the visitor is shown the content of these
+	// records; on an error nothing is shown. Nil: reads are not recorded.
+	NoteRead func(r *http.Request, ids ...string) error
 
 	Version string
 	Log     *slog.Logger     // nil: silent
@@ -151,6 +154,8 @@ func (c *Console) Routes() map[string]http.Handler {
 		"POST /agentrail/v1/alerts/{id}/case": c.headers(c.o.Sessions.Require(http.HandlerFunc(c.exportCase), contents...)),
 		"POST /act":                           c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.act), c.refuse, readers...)),
 		"GET /login":                          c.headers(http.HandlerFunc(c.loginPage)),
+		"GET /login/oidc":                     c.headers(http.HandlerFunc(c.loginAway)),
+		"GET /login/callback":                 c.headers(http.HandlerFunc(c.loginBack)),
 		"POST /login":                         c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
 		"POST /logout":                        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
 		"GET /assets/{name}":                  c.headers(http.HandlerFunc(c.asset)),
@@ -183,6 +188,8 @@ type frame struct {
 	Version string
 	Path    string // of this page, to come back to
 	Asked   bool   // the visitor comes from a form
+
+	shown []string // records whose content the page shows
 }
 
 // May reports whether the visitor may read the content of records.
@@ -210,6 +217,7 @@ func (c *Console) page(build func(*http.Request, *frame) (view, error)) http.Han
 		user, _ := auth.FromContext(r.Context())
 		f := &frame{User: user, Version: c.o.Version, Path: r.URL.RequestURI(), Asked: r.URL.Query().Has("asked")}
 		w.Header().Set("Vary", "Accept")
+		build := c.recorded(build)
 		v, err := build(r, f)
 		var to *redirect
 		switch {
@@ -224,6 +232,18 @@ func (c *Console) page(build func(*http.Request, *frame) (view, error)) http.Han
 			c.render(w, http.StatusOK, v)
 		}
 	})
+}
+
+// recorded puts on record whose content the view shows before it is shown.
+func (c *Console) recorded(build func(*http.Request, *frame) (view, error)) func(*http.Request, *frame) (view, error) {
+	return func(r *http.Request, f *frame) (view, error) {
+		f.shown = nil
+		v, err := build(r, f)
+		if err == nil && len(f.shown) > 0 && c.o.NoteRead != nil {
+			err = c.o.NoteRead(r, f.shown...)
+		}
+		return v, err
+	}
 }
 
 // redirect is returned by pages that have another address.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -29,6 +30,8 @@ import (
 const (
 	acme  = "acme"
 	rival = "rival"
+
+	password = "correct horse battery"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -60,6 +63,9 @@ func newRig(t *testing.T, change func(*console.Options)) *rig {
 			}
 			r.tokens[tenant+"/"+string(role)] = token
 		}
+	}
+	if err := auth.AddUser(file, auth.Principal{Name: "jane", Tenant: acme, Roles: []auth.Role{auth.RoleViewer}}, password); err != nil {
+		t.Fatal(err)
 	}
 	tokens, err := auth.Load(file)
 	if err != nil {
@@ -294,6 +300,40 @@ func TestRolesAtPages(t *testing.T) {
 		}
 		if status, _, _ := v.get(page, "Accept", "text/event-stream"); status != http.StatusUnauthorized {
 			t.Errorf("nobody at the stream of %s: %d", page, status)
+		}
+	}
+}
+
+// TestContentGoesOnRecordFirst: who is shown content is on record, once a page;
+// what cannot go on record is not shown, and pages without content do not care.
+func TestContentGoesOnRecordFirst(t *testing.T) {
+	var told []string
+	var fault error
+	r := newRig(t, func(o *console.Options) {
+		o.NoteRead = func(q *http.Request, ids ...string) error {
+			p, _ := auth.FromContext(q.Context())
+			told = append(told, p.Name+" "+q.URL.Path+" "+strings.Join(ids, ","))
+			return fault
+		}
+	})
+	r.fill()
+	id := fmt.Sprintf("%032x", 1)
+	for _, who := range []string{"viewer", "analyst"} {
+		for _, page := range pages {
+			r.visit("acme/" + who).get(page)
+		}
+	}
+	want := []string{"acme-analyst /alerts/a0234 " + id, "acme-analyst /events/" + id + " " + id}
+	if got := fmt.Sprint(told); got != fmt.Sprint(want) {
+		t.Errorf("on record: %v, want %v", got, want)
+	}
+	fault = errors.New("the journal is full")
+	v := r.visit("acme/analyst")
+	for _, page := range pages {
+		status, body, _ := v.get(page)
+		detail := strings.HasPrefix(page, "/alerts/a") || strings.HasPrefix(page, "/events/0")
+		if strings.Contains(body, "acme-content") || (status == http.StatusServiceUnavailable) != detail {
+			t.Errorf("%s without a record of it: %d", page, status)
 		}
 	}
 }
@@ -550,6 +590,22 @@ func TestLogin(t *testing.T) {
 	}
 	if status, _, _ := v.get("/"); status != http.StatusSeeOther {
 		t.Errorf("after the logout: %d", status)
+	}
+	if status, _, _ := v.get("/login/oidc"); status != http.StatusNotFound {
+		t.Errorf("login at a provider where there is none: %d", status)
+	}
+	if status, _, _ := v.get("/login/callback?state=x&code=y"); status != http.StatusNotFound {
+		t.Errorf("answer of a provider where there is none: %d", status)
+	}
+	jane := r.visit("")
+	if status, body, _ := jane.post("/login", url.Values{"name": {"jane"}, "password": {"guess"}}); status != http.StatusUnauthorized || !strings.Contains(body, "name or the password") {
+		t.Errorf("wrong password: %d", status)
+	}
+	if status, _, h := jane.post("/login", url.Values{"name": {"jane"}, "password": {password}, "next": {"/events"}}); status != http.StatusSeeOther || h.Get("Location") != "/events" {
+		t.Errorf("password: %d %s", status, h.Get("Location"))
+	}
+	if status, body, _ := jane.get("/"); status != http.StatusOK || !strings.Contains(body, "jane") {
+		t.Errorf("after the password: %d", status)
 	}
 	bad := r.visit("")
 	for range 10 {

@@ -219,6 +219,7 @@ func newRecord(f *frame, e api.Event) record {
 	if hex.EncodeToString(sum[:]) == e.Digest {
 		rec.Digest = "matches"
 	}
+	f.shown = append(f.shown, e.ID)
 	rec.Raw, rec.Size = *e.Raw, len(*e.Raw)
 	if rec.Cut = rec.Size > maxRaw; rec.Cut {
 		rec.Raw = rec.Raw[:maxRaw]

@@ -46,7 +46,7 @@ func (c *Console) evidence(r *http.Request, f *frame) (view, error) {
 	if p.Gaps, err = c.newest(ctx, api.Query{Tenant: tenant, Class: "health", Kind: "health", Action: "journal.*", Limit: headsShown}); err != nil {
 		return view{}, err
 	}
-	for _, verb := range []string{schemas.EventsExport, schemas.CaseExport} {
+	for _, verb := range []string{schemas.EventsExported, schemas.CaseExport} {
 		rows, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "control", Kind: "control", Action: verb, Limit: headsShown})
 		if err != nil {
 			return view{}, err

@@ -12,10 +12,11 @@ import (
 // maxForm caps the body of a form, bytes.
 const maxForm = 8 << 10
 
-// loginForm is the page that asks for a token.
+// loginForm is the page that asks who it is.
 type loginForm struct {
 	*frame
 	Next, Problem string
+	Away          string // address that leads to the provider; empty: there is none
 }
 
 // loginPage logs in by the one-time code of its address, or asks for a token.
@@ -33,7 +34,7 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// login takes the token of the form.
+// login takes the name and password, or the token, of the form.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
@@ -41,11 +42,47 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to := next(r.PostForm.Get("next"))
-	if err := c.o.Sessions.Login(w, r, strings.TrimSpace(r.PostForm.Get("token"))); err != nil {
+	if name := r.PostForm.Get("name"); name != "" {
+		if err := c.o.Sessions.LoginByPassword(w, r, name, r.PostForm.Get("password")); err != nil {
+			c.refuseLogin(w, r, to, "The name or the password is wrong.", err)
+			return
+		}
+	} else if err := c.o.Sessions.Login(w, r, strings.TrimSpace(r.PostForm.Get("token"))); err != nil {
 		c.refuseLogin(w, r, to, "The token is "+err.Error()+".", err)
 		return
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// loginAway sends the browser to the provider.
+func (c *Console) loginAway(w http.ResponseWriter, r *http.Request) {
+	if !c.o.Sessions.Provided() {
+		http.NotFound(w, r)
+		return
+	}
+	to, err := c.o.Sessions.BeginOIDC(w, r, next(r.URL.Query().Get("next")))
+	if err != nil {
+		c.log.Error("begin login at the provider", "err", err)
+		c.askToken(w, r, http.StatusBadGateway, "/", "The identity provider cannot be reached; see the server's log. A token or a password works without it.")
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// loginBack takes the provider's answer. The page leads on by itself rather than
+// by a redirect: the browser came from another site and would hold the session's
+// cookie back.
+func (c *Console) loginBack(w http.ResponseWriter, r *http.Request) {
+	if !c.o.Sessions.Provided() {
+		http.NotFound(w, r)
+		return
+	}
+	to, err := c.o.Sessions.LoginByOIDC(w, r)
+	if err != nil {
+		c.refuseLogin(w, r, "/", "You are not logged in: "+err.Error()+".", err)
+		return
+	}
+	c.render(w, http.StatusOK, view{template: "onward.html", data: next(to)})
 }
 
 func (c *Console) refuseLogin(w http.ResponseWriter, r *http.Request, to, text string, err error) {
@@ -60,7 +97,11 @@ func (c *Console) refuseLogin(w http.ResponseWriter, r *http.Request, to, text s
 
 func (c *Console) askToken(w http.ResponseWriter, _ *http.Request, status int, to, problem string) {
 	f := &frame{Title: "Log in", Version: c.o.Version}
-	c.render(w, status, view{template: "login.html", data: loginForm{f, to, problem}})
+	form := loginForm{frame: f, Next: to, Problem: problem}
+	if c.o.Sessions.Provided() {
+		form.Away = "/login/oidc?next=" + url.QueryEscape(to)
+	}
+	c.render(w, status, view{template: "login.html", data: form})
 }
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +114,7 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, no auth.Refusal
 	switch {
 	case no.Status == http.StatusForbidden:
 		f := &frame{Version: c.o.Version, Path: r.URL.RequestURI()}
-		c.say(w, f, http.StatusForbidden, "Not allowed", "The pages need a token with one of the roles viewer, analyst, moderator, admin or auditor.", no.Detail)
+		c.say(w, f, http.StatusForbidden, "Not allowed", "The pages need one of the roles viewer, analyst, moderator, admin or auditor.", no.Detail)
 	case r.Header.Get("Accept") == "text/event-stream" || len(r.Header["Authorization"]) > 0:
 		http.Error(w, no.Detail, no.Status)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate":

@@ -29,7 +29,7 @@ var (
 	bin    = flag.String("bin", "bin/agentrail", "program to kill")
 	seed   = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the moments and the records")
 	engine = flag.Int("engine", 5, "every so many rounds the engine child is killed instead of serve; 0: never")
-	modes  = flag.String("modes", "kill,sinks,full", "what to do")
+	modes  = flag.String("modes", "kill,sinks,full", "what to do; table alone needs no program")
 	keep   = flag.Bool("keep", false, "keep the folder")
 )
 
@@ -52,6 +52,9 @@ func run(ctx context.Context) error {
 		fmt.Println("folder", dir)
 	} else {
 		defer os.RemoveAll(dir)
+	}
+	if *modes == "table" {
+		return sinkTable(ctx)
 	}
 	fmt.Printf("seed %d\n", *seed)
 	var broken []error

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The source kafka against a real Apache Kafka and a producer that we did not
-# write (kcat): a sample day in two topics, while serve is killed twice and the
-# broker once. What the journal accepted must be what was produced, record for
-# record. Ends with 3 and a reason if Kafka or kcat cannot be had here.
+# The source and the sink kafka against a real Apache Kafka and a client that we
+# did not write (kcat): a sample day in two topics, while serve is killed twice
+# and the broker once. What the journal accepted must be what was produced,
+# record for record, and the sink's topic must hold each event that was
+# accepted. Ends with 3 and a reason if Kafka or kcat cannot be had here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 version=4.1.1
@@ -108,10 +109,13 @@ sources:
   - {kind: kafka, name: api, brokers: ["127.0.0.1:$port"], topics: [audit], group: api, batch: 64KiB, session_timeout: 6s}
   - {kind: kafka, name: runs, brokers: ["127.0.0.1:$port"], topics: [workflowrun], group: runs, mapping: workflowrun, session_timeout: 6s}
 sinks:
-  - {kind: file, name: archive, path: $dir/archive.ndjson, from: start}
+  - {kind: file, name: archive, path: $dir/archive.ndjson, from: start, classes: [activity]}
+  - {kind: kafka, name: out, brokers: ["127.0.0.1:$port"], topic: events, from: start, classes: [activity], timeout: 5s}
 CONF
 
 start_broker
+has_topic() { kcat -q -L -b "127.0.0.1:$port" -t events -X allow.auto.create.topics=true | grep -q 'with 3 partitions'; }
+until_true 60 "the sink's topic" has_topic
 send audit zstd 1 $third
 start_serve
 until_true 60 "first records" has 1
@@ -130,6 +134,10 @@ kill_it "$server"
 echo "serve killed after $(forwarded) forwarded records"
 start_serve
 until_true 180 "all $events events" has_all "$events"
+# copied reads the sink's topic from its start, one line a record: partition, key, headers, value.
+copied() { kcat -C -q -e -b "127.0.0.1:$port" -t events -o beginning -f '%p\t%k\t%h\t%s\n' >"$dir/copied.tsv"; }
+copied_all() { copied && (($(cut -f3 "$dir/copied.tsv" | sort -u | wc -l) >= $1)); }
+until_true 120 "all $events events in the sink's topic" copied_all "$events"
 kill "$server"
 wait "$server" || fail "serve did not end well"
 server=
@@ -157,5 +165,23 @@ lost, more = len(made - kept.keys()), sum(kept.values()) - len(made)
 print(f"{len(made)} distinct records produced, {sum(kept.values())} accepted; {twice} flagged as duplicates, {bad} rejected; lost {lost}, too many {more}")
 sys.exit(lost != 0 or more != 0 or bad != 0)
 ' "$dir" || fail "the journal does not hold what was produced"
+# The sink: each accepted event is in the topic, whole, under its own key in one partition.
+python3 -c '
+import json, sys
+want = {json.loads(line)["event_id"]: line.rstrip(b"\n") for line in open(f"{sys.argv[1]}/archive.ndjson", "rb")}
+got, homes, twice, bad = {}, {}, 0, 0
+for line in open(f"{sys.argv[1]}/copied.tsv", "rb"):
+    partition, key, headers, value = line.rstrip(b"\n").split(b"\t", 3)
+    h = dict(x.split(b"=", 1) for x in headers.split(b","))
+    ev = json.loads(value)
+    homes.setdefault(key, set()).add(partition)
+    twice += ev["event_id"] in got
+    got[ev["event_id"]] = value
+    place = "{shard}/{offset}/{index}".format(**ev)
+    bad += h[b"event_id"].decode() != ev["event_id"] or place != h[b"seq"].decode() or h[b"content-type"] != b"application/json"
+lost, other, split = len(want.keys() - got.keys()), sum(want.get(k) != v for k, v in got.items()), sum(len(p) > 1 for p in homes.values())
+print(f"{len(got)} events in the topic under {len(homes)} keys, {twice} records more after kills; lost {lost}, other than in the file {other}, keys in two partitions {split}, wrong headers {bad}")
+sys.exit(lost != 0 or other != 0 or split != 0 or bad != 0)
+' "$dir" || fail "the topic of the sink does not hold what was accepted"
 "$bin" log check --data "$dir/data" >/dev/null || fail "log check"
 if grep -q "source.gap\|source.reset" "$dir/serve.log"; then fail "a gap was told where there is none"; fi

@@ -31,7 +31,9 @@ type scene struct {
 }
 
 // scenarios are all incidents of the day. Each kind has a file of its own.
-func scenarios() []scenario { return append(learnedScenarios(), abuseScenarios()...) }
+func scenarios() []scenario {
+	return append(append(learnedScenarios(), abuseScenarios()...), structuralScenarios()...)
+}
 
 // learnedScenarios are told by what is usual.
 func learnedScenarios() []scenario {
@@ -56,6 +58,8 @@ func (g *generator) plant() {
 	g.plantAll(learnedScenarios(), newDice(g.o.Seed, "plant"), cast)
 	cast.d = newDice(g.o.Seed, "casting/abuse")
 	g.plantAll(abuseScenarios(), newDice(g.o.Seed, "plant/abuse"), cast)
+	cast.d = newDice(g.o.Seed, "casting/structural")
+	g.plantAll(structuralScenarios(), newDice(g.o.Seed, "plant/structural"), cast)
 }
 
 // plantAll gives each of the scenarios and each twin a slot of the day.

@@ -172,6 +172,32 @@ func TestRuns(t *testing.T) {
 	}
 	r.engine.err = state.ErrBusy
 	r.no(http.StatusConflict, "conflict", "member", "POST", "/api/v1/runworkflow", `{"agent":"weekly-digest"}`)
+
+	// What a run put out is content.
+	kept, err := r.store.Run(t.Context(), v.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.Output, kept.Status, kept.Ended = "canary", state.Success, time.Now()
+	if err := r.store.EndRun(t.Context(), kept); err != nil {
+		t.Fatal(err)
+	}
+	for who, may := range map[string]bool{"member": true, "analyst": true, "admin": true, "auditor": true, "viewer": false, "moderator": false} {
+		r.records()
+		var got platform.Run
+		r.ok(http.StatusOK, who, "GET", platform.Prefix+"/runs/"+v.ID, "", &got)
+		if (got.Output == "canary") != may {
+			t.Errorf("%s sees the output %q, may is %t", who, got.Output, may)
+		}
+		if n := len(r.records()); (n == 1) != (may && who != "member") {
+			t.Errorf("%s: %d records of the read", who, n)
+		}
+		var list platform.RunList
+		r.ok(http.StatusOK, who, "GET", platform.Prefix+"/runs", "", &list)
+		if (list.Runs[0].Output == "canary") != (who == "member") {
+			t.Errorf("%s sees the output in the list: %q", who, list.Runs[0].Output)
+		}
+	}
 }
 
 // TestTool: one call on behalf of the caller, with the platform's parameters; a

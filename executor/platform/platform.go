@@ -140,6 +140,7 @@ var (
 	admins     = []auth.Role{auth.RoleAdmin}
 	moderators = []auth.Role{auth.RoleModerator, auth.RoleAdmin}
 	overseers  = []auth.Role{auth.RoleModerator, auth.RoleAdmin, auth.RoleAnalyst, auth.RoleAuditor, auth.RoleViewer} // see what belongs to others
+	contents   = []auth.Role{auth.RoleAdmin, auth.RoleAnalyst, auth.RoleAuditor}                                      // see what runs of others put out
 	pausers    = []auth.Role{auth.RoleMember, auth.RoleCreator, auth.RoleModerator, auth.RoleAdmin, auth.RoleAnalyst}
 	stoppers   = []auth.Role{auth.RoleModerator, auth.RoleAdmin, auth.RoleAnalyst} // pause what belongs to others
 )

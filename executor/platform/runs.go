@@ -76,7 +76,7 @@ func (p *platform) start(w http.ResponseWriter, r *http.Request, verb trail.Verb
 		p.fail(w, r, "run of "+req.Agent, err)
 		return
 	}
-	rest.Write(w, http.StatusAccepted, runOf(v))
+	rest.Write(w, http.StatusAccepted, runOf(v, caller(r)))
 }
 
 // begun finds the run that was started with the key before.
@@ -114,7 +114,11 @@ func (p *platform) runs(w http.ResponseWriter, r *http.Request) {
 	}
 	list := RunList{Runs: []Run{}}
 	for _, v := range rows {
-		list.Runs = append(list.Runs, runOf(v))
+		row := runOf(v, caller(r))
+		if v.User != caller(r).Name {
+			row.Output = "" // read one by one, which is on record
+		}
+		list.Runs = append(list.Runs, row)
 	}
 	rest.Write(w, http.StatusOK, list)
 }
@@ -122,7 +126,14 @@ func (p *platform) runs(w http.ResponseWriter, r *http.Request) {
 // maxRuns caps a list.
 const maxRuns = 1000
 
-func (p *platform) run(w http.ResponseWriter, r *http.Request) { p.answerRun(w, r, r.PathValue("id")) }
+// run answers as trace does; what a run of somebody else put out is content, and
+// who reads it is on record.
+func (p *platform) run(w http.ResponseWriter, r *http.Request) {
+	who := caller(r)
+	if v, ok := p.answerRun(w, r, r.PathValue("id")); ok && v.User != who.Name && runOf(v, who).Output != "" {
+		p.noteRead(r, trail.ReadTrace, v)
+	}
+}
 
 // trace answers with a run, its calls and verdicts and the id of its trace, and
 // puts on record who read it.
@@ -152,7 +163,7 @@ func (p *platform) answerRun(w http.ResponseWriter, r *http.Request, id string) 
 		p.fail(w, r, "calls of run "+id, err)
 		return v, false
 	}
-	out := runOf(v)
+	out := runOf(v, caller(r))
 	for _, c := range calls {
 		call := Call{ID: c.ID, Step: c.Step, Tool: c.Tool, Access: c.Access, Status: c.Status, Problem: c.Problem, Began: c.Began, Ended: c.Ended}
 		verdict := &gate.Verdict{}
@@ -168,7 +179,11 @@ func (p *platform) answerRun(w http.ResponseWriter, r *http.Request, id string) 
 // mine reports whether the caller may see what is the user's.
 func mine(who *auth.Principal, user string) bool { return who.Name == user || who.Has(overseers...) }
 
-func runOf(v state.Run) Run {
+// runOf is the run as the caller may see it.
+func runOf(v state.Run, who *auth.Principal) Run {
+	if v.User != who.Name && !who.Has(contents...) {
+		v.Output = ""
+	}
 	return Run{
 		ID: v.ID, Agent: v.Agent, Version: v.Version, Subscription: v.Subscription, User: v.User, Mode: v.Mode, Initiator: v.Initiator,
 		Status: v.Status, Reason: v.Reason, DryRun: v.DryRun, Trace: v.Trace, Started: v.Started, Ended: v.Ended, Output: v.Output,

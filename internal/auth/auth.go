@@ -1,5 +1,6 @@
-// Package auth says who calls and what they may: principals from a token file
-// and one middleware for every listener. Deny is the default.
+// Package auth says who calls and what they may: principals from a token file or
+// an OpenID Connect provider, sessions of browsers, and one middleware for every
+// listener. Deny is the default.
 package auth
 
 import (
@@ -24,6 +25,12 @@ const (
 )
 
 var allRoles = []Role{RoleIngest, RoleExecutor, RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
+
+// people are the roles of people; the others are for programs.
+var people = []Role{RoleMember, RoleCreator, RoleViewer, RoleAnalyst, RoleModerator, RoleAdmin, RoleAuditor}
+
+// Roles returns all roles.
+func Roles() []Role { return slices.Clone(allRoles) }
 
 // Principal is a caller that was recognised. Tenant comes from here only.
 type Principal struct {

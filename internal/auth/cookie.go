@@ -3,15 +3,19 @@ package auth
 import (
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 )
 
-// cookieOf returns the secret of the request's session. Two cookies of the name
-// are none: one of them was planted.
-func cookieOf(r *http.Request) (string, bool) {
-	found := r.CookiesNamed(sessionName)
-	if len(found) != 1 || found[0].Value == "" || len(found[0].Value) > maxCookie {
+// cookieOf returns the secret of the request's session.
+func cookieOf(r *http.Request) (string, bool) { return oneCookie(r, sessionName, maxCookie) }
+
+// oneCookie returns the cookie of that name. Two of a name are none: one of them
+// was planted.
+func oneCookie(r *http.Request, name string, most int) (string, bool) {
+	found := r.CookiesNamed(name)
+	if len(found) != 1 || found[0].Value == "" || len(found[0].Value) > most {
 		return "", false
 	}
 	return found[0].Value, true
@@ -20,11 +24,14 @@ func cookieOf(r *http.Request) (string, bool) {
 // setCookie gives or, with a negative age, takes the cookie. Behind a proxy
 // that ends TLS the header X-Forwarded-Proto makes it Secure; nobody gains by
 // forging that.
-func setCookie(w http.ResponseWriter, r *http.Request, secret string, age int) {
+func setCookie(w http.ResponseWriter, r *http.Request, name, value string, age time.Duration, site http.SameSite) {
 	http.SetCookie(w, &http.Cookie{
-		Name: sessionName, Value: secret, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https"),
+		Name: name, Value: value, Path: "/", MaxAge: int(age.Seconds()), HttpOnly: true, SameSite: site, Secure: secure(r),
 	})
+}
+
+func secure(r *http.Request) bool {
+	return r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // address is where the request comes from, without the port.
@@ -36,8 +43,20 @@ func address(r *http.Request) string {
 	return host
 }
 
-// failures counts failed logins by address: ten, of which one is forgotten
-// every six seconds.
+// network is the address as failures are counted by it: of IPv6 the /64, all of
+// which one subscriber has.
+func network(r *http.Request) string {
+	host := address(r)
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() && !a.Is4In6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return host
+}
+
+// failures counts failed logins by address or name: ten, of which one is
+// forgotten every six seconds.
 type failures map[string]bucket
 
 type bucket struct {
@@ -74,5 +93,12 @@ func (f failures) add(from string, now time.Time) {
 	}
 	b := f.now(from, now)
 	b.left--
+	f[from] = b
+}
+
+// forgive takes one failure back: the login came to nothing bad.
+func (f failures) forgive(from string, now time.Time) {
+	b := f.now(from, now)
+	b.left = min(maxFailures, b.left+1)
 	f[from] = b
 }

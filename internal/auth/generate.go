@@ -26,33 +26,42 @@ const TokenPrefix = "ar_"
 // It is refused while the principal has two live tokens, and while another
 // process is changing the file. When Generate returns the file is on disk.
 func Generate(path string, p Principal, lifetime time.Duration) (string, error) {
+	token, fresh := newToken(lifetime)
+	err := change(path, func(entries []entry) ([]entry, error) { return add(entries, p, fresh) })
+	if err != nil {
+		return "", err
+	}
+	return token, nil
+}
+
+// change replaces what stands in the token file, which is made if there is none,
+// while no other process changes it. When it returns the file is on disk.
+func change(path string, by func([]entry) ([]entry, error)) error {
 	if err := durable.Mkdir(filepath.Dir(path)); err != nil {
-		return "", fmt.Errorf("make folder of token file: %w", err)
+		return fmt.Errorf("make folder of token file: %w", err)
 	}
 	lock, err := durable.Lock(path + ".lock")
 	if err != nil {
-		return "", fmt.Errorf("change token file: %w", err)
+		return fmt.Errorf("change token file: %w", err)
 	}
 	defer lock.Close()
 	found, err := exists(path)
 	if err != nil {
-		return "", fmt.Errorf("read token file: %w", err)
+		return fmt.Errorf("read token file: %w", err)
 	}
 	var entries []entry
 	if found {
 		if entries, err = readEntries(path); err != nil {
-			return "", err
+			return err
 		}
 	}
-	token, fresh := newToken(lifetime)
-	entries, err = add(entries, p, fresh)
-	if err != nil {
-		return "", fmt.Errorf("token file %s: %w", path, err)
+	if entries, err = by(entries); err != nil {
+		return fmt.Errorf("token file %s: %w", path, err)
 	}
 	if err := checkEntries(path, entries); err != nil {
-		return "", err
+		return err
 	}
-	return token, writeEntries(path, entries)
+	return writeEntries(path, entries)
 }
 
 func newToken(lifetime time.Duration) (string, hashed) {
@@ -82,7 +91,7 @@ func add(entries []entry, p Principal, fresh hashed) ([]entry, error) {
 		if len(live) >= maxLive {
 			return nil, fmt.Errorf("principal %q has %d live tokens already; remove the oldest from the file first", p.Name, len(live))
 		}
-		entries[i] = entry{Name: p.Name, Tenant: p.Tenant, Roles: p.Roles, Sources: p.Sources, Tokens: append(live, fresh)}
+		entries[i] = entry{Name: p.Name, Tenant: p.Tenant, Roles: p.Roles, Sources: p.Sources, Password: e.Password, Tokens: append(live, fresh)}
 		return entries, nil
 	}
 	return append(entries, entry{Name: p.Name, Tenant: p.Tenant, Roles: p.Roles, Sources: p.Sources, Tokens: []hashed{fresh}}), nil

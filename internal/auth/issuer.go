@@ -63,8 +63,7 @@ type trusted struct {
 // fetched when they are needed and kept; no request is made before. The context
 // is that of all such fetches.
 func (t *Tokens) Trust(ctx context.Context, issuers []Issuer) error {
-	client := &http.Client{Timeout: keysPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ctx = oidc.ClientContext(ctx, client)
+	ctx = oidc.ClientContext(ctx, keysClient())
 	var all []trusted
 	for _, i := range issuers {
 		if err := i.Check(); err != nil {
@@ -77,6 +76,12 @@ func (t *Tokens) Trust(ctx context.Context, issuers []Issuer) error {
 	}
 	t.issuers = all
 	return nil
+}
+
+// keysClient asks providers. It follows no redirects: who answers is the config's
+// to say.
+func keysClient() *http.Client {
+	return &http.Client{Timeout: keysPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // signed reports whether the token has the form of a JWT.

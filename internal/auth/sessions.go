@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -28,20 +29,29 @@ var ErrTooManyLogins = errors.New("too many failed logins from this address; wai
 var ErrLogin = errors.New("not known, used already, or expired")
 
 // Sessions are logins of browsers. They are kept in memory only, by the hash of
-// their secret, and each stands on a token: it ends when the token is revoked
-// or expires. Safe for concurrent use.
+// their secret, and each stands on what it was begun with: it ends when the
+// token is revoked or expires, or the password is changed. Safe for concurrent
+// use.
 type Sessions struct {
-	tokens *Tokens
-	cross  *http.CrossOriginProtection
+	tokens  *Tokens
+	cross   *http.CrossOriginProtection
+	hashing chan struct{}                 // one token for each password that is being checked
+	tell    func(context.Context, Access) // set before the first request
+	oidc    *provider                     // set before the first request; nil: none
 
 	mu       sync.Mutex
 	sessions map[digest]*session
 	codes    map[digest]code
-	failures failures
+	failures failures // by address
+	guesses  failures // by name
 }
 
+// holder returns who a session belongs to, or false once it may not go on.
+type holder func() (*Principal, bool)
+
 type session struct {
-	token       digest
+	who         holder
+	how         string
 	began, used time.Time
 }
 
@@ -53,8 +63,8 @@ type code struct {
 // Sessions returns an empty set of sessions on the tokens.
 func (t *Tokens) Sessions() *Sessions {
 	return &Sessions{
-		tokens: t, cross: http.NewCrossOriginProtection(),
-		sessions: map[digest]*session{}, codes: map[digest]code{}, failures: failures{},
+		tokens: t, cross: http.NewCrossOriginProtection(), hashing: make(chan struct{}, maxHashing), tell: func(context.Context, Access) {},
+		sessions: map[digest]*session{}, codes: map[digest]code{}, failures: failures{}, guesses: failures{},
 	}
 }
 
@@ -100,7 +110,7 @@ func (s *Sessions) use(id digest) (*Principal, bool) {
 	if in == nil {
 		return nil, false
 	}
-	p, ok := s.tokens.holder(in.token)
+	p, ok := in.who()
 	if !ok || !in.live(now) {
 		delete(s.sessions, id)
 		return nil, false
@@ -117,42 +127,68 @@ func (in *session) live(now time.Time) bool {
 // within a minute an address gets ErrTooManyLogins, whatever it sends.
 func (s *Sessions) Login(w http.ResponseWriter, r *http.Request, token string) error {
 	d := sha256.Sum256([]byte(token))
-	return s.login(w, r, func() (digest, bool) {
+	return s.login(w, r, ByToken, func() (holder, bool) {
 		_, ok := s.tokens.holder(d)
-		return d, ok && len(token) <= maxToken
+		return s.onToken(d), ok && len(token) <= maxToken
 	})
 }
 
 // LoginByCode starts a session for a code that Code returned.
 func (s *Sessions) LoginByCode(w http.ResponseWriter, r *http.Request, text string) error {
 	d := sha256.Sum256([]byte(text))
-	return s.login(w, r, func() (digest, bool) {
+	return s.login(w, r, ByCode, func() (holder, bool) {
 		c, ok := s.codes[d]
 		delete(s.codes, d)
 		if _, live := s.tokens.holder(c.token); !ok || !live {
-			return digest{}, false
+			return nil, false
 		}
-		return c.token, time.Now().Before(c.ends)
+		return s.onToken(c.token), time.Now().Before(c.ends)
 	})
 }
 
-func (s *Sessions) login(w http.ResponseWriter, r *http.Request, check func() (digest, bool)) error {
+// onToken is the holder of a session that stands on a token.
+func (s *Sessions) onToken(d digest) holder {
+	return func() (*Principal, bool) { return s.tokens.holder(d) }
+}
+
+// login starts a session if check, which is called under the lock, says so.
+func (s *Sessions) login(w http.ResponseWriter, r *http.Request, how string, check func() (holder, bool)) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, from := time.Now(), address(r)
-	if s.failures.tooMany(from, now) {
-		return ErrTooManyLogins
+	now, from := time.Now(), network(r)
+	err := ErrTooManyLogins
+	var who holder
+	if !s.failures.tooMany(from, now) {
+		var ok bool
+		if who, ok = check(); ok {
+			err = nil
+		} else {
+			err = ErrLogin
+			s.failures.add(from, now)
+		}
 	}
-	token, ok := check()
-	if !ok {
-		s.failures.add(from, now)
-		return ErrLogin
+	s.mu.Unlock()
+	if err != nil {
+		s.refused(r, how, nil, err)
+		return err
+	}
+	s.begin(w, r, how, who)
+	return nil
+}
+
+// begin starts a session with a secret of its own and ends the one that the
+// browser had: nobody goes on in a session from before the login.
+func (s *Sessions) begin(w http.ResponseWriter, r *http.Request, how string, who holder) {
+	secret, now := rand.Text()+rand.Text(), time.Now()
+	s.mu.Lock()
+	if old, ok := cookieOf(r); ok {
+		delete(s.sessions, sha256.Sum256([]byte(old)))
 	}
 	s.makeRoom(now)
-	secret := rand.Text() + rand.Text()
-	s.sessions[sha256.Sum256([]byte(secret))] = &session{token: token, began: now, used: now}
-	setCookie(w, r, secret, int(SessionLife.Seconds()))
-	return nil
+	s.sessions[sha256.Sum256([]byte(secret))] = &session{who: who, how: how, began: now, used: now}
+	s.mu.Unlock()
+	setCookie(w, r, sessionName, secret, SessionLife, http.SameSiteStrictMode)
+	p, _ := who()
+	s.tell(r.Context(), Access{Verb: VerbLogin, Who: p, Address: address(r), How: how})
 }
 
 // makeRoom drops the sessions that have ended and, if there are still too
@@ -213,9 +249,16 @@ func (t *Tokens) longest(principal string) (best digest, found bool) {
 // Logout ends the request's session and takes its cookie away.
 func (s *Sessions) Logout(w http.ResponseWriter, r *http.Request) {
 	if secret, ok := cookieOf(r); ok {
+		d := sha256.Sum256([]byte(secret))
 		s.mu.Lock()
-		delete(s.sessions, sha256.Sum256([]byte(secret)))
+		in := s.sessions[d]
+		delete(s.sessions, d)
 		s.mu.Unlock()
+		if in != nil {
+			if p, ok := in.who(); ok {
+				s.tell(r.Context(), Access{Verb: VerbLogout, Who: p, Address: address(r), How: in.how})
+			}
+		}
 	}
-	setCookie(w, r, "", -1)
+	setCookie(w, r, sessionName, "", -time.Second, http.SameSiteStrictMode)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -31,8 +32,9 @@ type Tokens struct {
 
 // table is what a token file says.
 type table struct {
-	tokens map[digest]credential
-	names  map[string]*Principal
+	tokens    map[digest]credential
+	names     map[string]*Principal
+	passwords map[string]hash // by name
 }
 
 type digest = [sha256.Size]byte
@@ -48,7 +50,9 @@ type entry struct {
 	Tenant  string   `yaml:"tenant"`
 	Roles   []Role   `yaml:"roles"`
 	Sources []string `yaml:"sources,omitempty"`
-	Tokens  []hashed `yaml:"tokens"`
+	// Password is for logins at the page: argon2id, in PHC string format.
+	Password string   `yaml:"password,omitempty"`
+	Tokens   []hashed `yaml:"tokens"`
 }
 
 // hashed is one token of a principal: never the token itself.
@@ -61,7 +65,7 @@ type hashed struct {
 func (h hashed) live(now time.Time) bool { return h.Expires.IsZero() || now.Before(h.Expires) }
 
 // Load reads the token file: a YAML list of {name, tenant, roles, sources,
-// tokens: [{sha256, created, expires}]}. The file must be readable by its
+// password, tokens: [{sha256, created, expires}]}. The file must be readable by its
 // owner only, and a principal may have at most two tokens that are live.
 func Load(path string) (*Tokens, error) {
 	t := &Tokens{path: path}
@@ -78,10 +82,15 @@ func (t *Tokens) Reload() error {
 	if err != nil {
 		return err
 	}
-	all := table{tokens: map[digest]credential{}, names: map[string]*Principal{}}
+	all := table{tokens: map[digest]credential{}, names: map[string]*Principal{}, passwords: map[string]hash{}}
 	for _, e := range entries {
 		p := &Principal{Name: e.Name, Tenant: e.Tenant, Roles: e.Roles, Sources: e.Sources}
 		all.names[p.Name] = p
+		if e.Password != "" {
+			if all.passwords[p.Name], err = parseHash(e.Password); err != nil {
+				return fmt.Errorf("token file %s: principal %q: %w", t.path, e.Name, err)
+			}
+		}
 		for _, h := range e.Tokens {
 			d, err := parseDigest(h.SHA256)
 			if err != nil {
@@ -103,6 +112,9 @@ func (t *Tokens) Named(name string) (*Principal, bool) {
 	p, ok := t.table.Load().names[name]
 	return p, ok
 }
+
+// Principals returns all of the token file, by name.
+func (t *Tokens) Principals() map[string]*Principal { return maps.Clone(t.table.Load().names) }
 
 // Principal returns the caller that the token belongs to, or false if there is
 // none or the token has expired. The result is shared: do not change it.

@@ -108,6 +108,9 @@ func cefRest(l *line, ev *schemas.Event) {
 	l.int("agentrailIndex", int64(ev.Index))
 	l.raw("agentrailRaw", ev)
 	l.hex("agentrailSha256", ev.Digest[:])
+	if ev.Head != nil {
+		l.text("agentrailHead", headText(ev.Head))
+	}
 }
 
 // labelled writes one of the strings that the dictionary leaves to us.

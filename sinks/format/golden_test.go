@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -47,7 +48,15 @@ func examples() (names []string, evs []schemas.Event) {
 			`"reason":"23 calls were turned down in 10 minutes; usual is 0.5.","evidence":[{"id":"01020300000000000000000000000000","shard":1,"offset":42,"index":7,"time":"2025-11-24T16:00:00.123Z"}],` +
 			`"tags":["attack.atlas.aml.t0053","owasp.asi02"]}`),
 	}
+	alert.Head = &schemas.Head{
+		Origin: "agentrail/default", Offset: 40, Digest: "7d0000000000000000000000000000000000000000000000000000000000000a", At: time.Unix(1_763_999_990, 0).UTC(),
+		KeyID: "agentrail/default+0a1b2c3d", Signature: "Chss",
+	}
 	add("alert", alert)
+	add("head", schemas.Event{
+		ID: base.ID, Digest: base.Digest, Class: schemas.ClassEvidence, Kind: "head", Time: base.Time, Received: base.Received, Tenant: "default", Source: "agentrail", Offset: 44,
+		Raw: []byte(`{"origin":"agentrail/default","shard":0,"offset":43,"digest":"7e0000000000000000000000000000000000000000000000000000000000000b","at":"2025-11-24T16:00:01Z","key_id":"agentrail/default+0a1b2c3d","signature":"Chst"}`),
+	})
 	health := schemas.Event{
 		ID: base.ID, Digest: base.Digest, Class: schemas.ClassHealth, Kind: "health", Time: base.Time, Received: base.Received, Tenant: "default", Source: "agentrail",
 		Reason: "hec_4", Raw: []byte(`{"kind":"sink.auth","consumer":"soc","reason":"hec_4","at":"2025-11-24T16:00:01Z"}`),

@@ -96,4 +96,7 @@ func leefRest(l *line, ev *schemas.Event) {
 	l.int("index", int64(ev.Index))
 	l.raw("raw", ev)
 	l.hex("raw_sha256", ev.Digest[:])
+	if ev.Head != nil {
+		l.text("head", headText(ev.Head))
+	}
 }

@@ -177,6 +177,9 @@ func udmRest(o *object, ev *schemas.Event) {
 	o.b = append(strconv.AppendUint(append(o.b, '"'), ev.Offset, 10), '"')
 	o.int("index", int64(ev.Index))
 	o.hex("raw_sha256", ev.Digest[:])
+	if ev.Head != nil {
+		o.text("head", headText(ev.Head))
+	}
 	o.raw("raw", ev)
 	o.shut(m)
 }

@@ -105,3 +105,12 @@ func only(s, marks string) bool {
 	}
 	return s != ""
 }
+
+// headText is a signed head as JSON, for receivers that have only strings.
+func headText(h *schemas.Head) string {
+	text, err := json.Marshal(h)
+	if err != nil { // a year beyond 9999
+		return ""
+	}
+	return string(text)
+}

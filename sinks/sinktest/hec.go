@@ -41,6 +41,7 @@ type HEC struct {
 	nextAck    map[ackKey]int64 // by indexer and channel
 	events     map[string]int   // by event_id, how often indexed
 	bodies     map[string]json.RawMessage
+	unknown    int
 	violations []string
 }
 
@@ -208,6 +209,9 @@ func (h *HEC) tell(w http.ResponseWriter, r *http.Request) {
 	indexer := h.route(w, r)
 	acks := map[string]bool{}
 	for _, id := range q.Acks {
+		if id >= h.nextAck[ackKey{indexer: indexer, channel: channel}] {
+			h.unknown++
+		}
 		key := ackKey{indexer, channel, id}
 		s := h.acks[key]
 		done := s != nil && !s.lost && !time.Now().Before(s.at)
@@ -314,6 +318,14 @@ func (h *HEC) Requests() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.requests
+}
+
+// Unknown returns how often an indexer was asked about a request that it never
+// took.
+func (h *HEC) Unknown() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.unknown
 }
 
 // Violations returns what senders did that is not as documented.

@@ -50,6 +50,12 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead && strings.Trim(key, "/") == "" {
 		return
 	}
+	if _, there := s.objects[strings.TrimPrefix(key, "/")]; r.Method == http.MethodHead && there {
+		return
+	} else if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
 	if r.Method != http.MethodPut {
 		s.refuse(w, http.StatusMethodNotAllowed, "MethodNotAllowed")
 		return

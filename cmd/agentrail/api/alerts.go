@@ -124,6 +124,7 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, "history", err)
 		return
 	}
+	var shown []string
 	for _, at := range evidence(all) {
 		e, err := a.record(r.Context(), p.Tenant, at)
 		if errors.Is(err, ErrNotFound) {
@@ -137,7 +138,13 @@ func (a *api) alert(w http.ResponseWriter, r *http.Request) {
 		if !p.Has(contents...) {
 			e.Raw = nil
 		}
+		if e.Raw != nil {
+			shown = append(shown, e.ID)
+		}
 		doc.Evidence = append(doc.Evidence, e)
+	}
+	if !a.showing(w, r, shown...) {
+		return
 	}
 	slices.SortFunc(doc.Evidence, func(x, y Event) int { return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.ID, y.ID)) })
 	writeJSON(w, http.StatusOK, doc)

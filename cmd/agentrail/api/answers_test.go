@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +51,7 @@ func TestRolesDecideWhoMayAsk(t *testing.T) {
 			t.Errorf("%s %s as %q: %d, want %d: %s", method, path, who, got.status, want, got.body)
 		}
 	}
-	for _, path := range []string{"/events", "/events/" + id, "/runs", "/alerts", "/alerts/a1", "/dlq", "/cursors", "/status", "/doctor", "/busiest"} {
+	for _, path := range []string{"/events", "/events/" + id, "/runs", "/alerts", "/alerts/a1", "/dlq", "/ledger", "/cursors", "/status", "/doctor", "/busiest"} {
 		f("GET", api.Prefix+path, "", 401)
 		f("GET", api.Prefix+path, "acme/ingest", 403)
 		f("GET", api.Prefix+path, "acme/member", 403)
@@ -109,6 +110,9 @@ func TestBadParametersAreNamed(t *testing.T) {
 	f("/stream?content=some", "yes or no")
 	f("/busiest?limit=51", "from 1 to 50")
 	f("/dlq?limit=x", "limit")
+	f("/ledger?limit=0", "limit")
+	f("/ledger?since=soon", "since")
+	f("/ledger?tenant=rival", "tenant")
 	f("/status?x=1", "takes none")
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/stream", "", "Last-Event-ID", "x"); got.status != 400 {
 		t.Errorf("bad Last-Event-ID: %d", got.status)
@@ -169,9 +173,18 @@ func TestEventsAsCSVAreNoFormulas(t *testing.T) {
 func TestEventsStreamAsNDJSON(t *testing.T) {
 	r := newRig(t, nil)
 	r.store.rows = 12_000
+	before := len(r.log.batches)
 	got := r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=11000", "")
 	if n := strings.Count(got.body, "\n"); n != 11_000 || got.header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%d rows as %s", n, got.header.Get("Content-Type"))
+	}
+	var c schemas.Control
+	if n := len(r.log.batches) - before; n != 1 || json.Unmarshal(r.log.batches[before].Events[0].Raw, &c) != nil || c.Verb != schemas.EventsExported || c.Author != "acme-viewer" || c.Args["rows"] != "11000" {
+		t.Errorf("%d batches, the export is on record as %+v", n, c)
+	}
+	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=9999", "")
+	if len(r.log.batches) != before+1 {
+		t.Error("a small export is on record")
 	}
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "image/png"); got.status != 406 {
 		t.Errorf("image/png: %d", got.status)
@@ -217,6 +230,35 @@ func TestContentIsForSomeRoles(t *testing.T) {
 	}
 }
 
+// TestContentGoesOnRecordFirst: each path that shows content says so first, and
+// shows nothing where that fails.
+func TestContentGoesOnRecordFirst(t *testing.T) {
+	var told []string
+	var fault error
+	r := newRig(t, func(o *api.Options) {
+		o.NoteRead = func(q *http.Request, ids ...string) error {
+			told = append(told, q.URL.Path)
+			return fault
+		}
+	})
+	paths := []string{api.Prefix + "/events/" + eventID(1), api.Prefix + "/alerts/a1", api.Prefix + "/dlq/d1"}
+	for _, path := range paths {
+		if got := r.do("acme/analyst", "GET", path, ""); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+		r.do("acme/viewer", "GET", path, "")
+	}
+	if diff := cmp.Diff(paths, told); diff != "" {
+		t.Errorf("on record (-want +got):\n%s", diff)
+	}
+	fault = errors.New("the journal is full")
+	for _, path := range append(paths, api.Prefix+"/stream?class=activity") {
+		if got := r.do("acme/analyst", "GET", path, ""); got.status != http.StatusServiceUnavailable || strings.Contains(got.body, "raw") {
+			t.Errorf("%s without a record of it: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 func TestAlertShowsTransitionsAndEvidence(t *testing.T) {
 	r := newRig(t, nil)
 	var d api.AlertDetail
@@ -249,9 +291,9 @@ func TestReadyzNamesWhatIsNotReady(t *testing.T) {
 
 func TestServerWithoutStoreSaysSo(t *testing.T) {
 	r := newRig(t, func(o *api.Options) {
-		o.Store, o.DeadLetters, o.Cursors = api.Store{}, api.DeadLetters{}, api.Cursors{}
+		o.Store, o.DeadLetters, o.Cursors, o.Ledger = api.Store{}, api.DeadLetters{}, api.Cursors{}, nil
 	})
-	for _, path := range []string{"/events", "/events/" + eventID(0), "/runs", "/alerts", "/alerts/x", "/dlq", "/dlq/x", "/cursors"} {
+	for _, path := range []string{"/events", "/events/" + eventID(0), "/runs", "/alerts", "/alerts/x", "/dlq", "/dlq/x", "/ledger", "/cursors"} {
 		if got := r.do("acme/admin", "GET", api.Prefix+path, ""); got.status != 501 || got.code(t) != "switched_off" {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}

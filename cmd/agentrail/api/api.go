@@ -45,6 +45,9 @@ type Options struct {
 	// Record returns a record from the journal by its place, with Raw, or
 	// ErrNotFound. Nil: evidence comes from the store only.
 	Record func(ctx context.Context, tenant string, at schemas.Evidence) (Event, error)
+	// NoteRead puts on record that the caller of the request is shown the content
+	// of these; on an error nothing is shown. Nil: reads are not recorded.
+	NoteRead func(r *http.Request, ids ...string) error
 	// Append stores a batch, as Journal.Append. Mandatory.
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own makes a batch of our own documents, as decode.Own. Mandatory.
@@ -56,6 +59,13 @@ type Options struct {
 	DeadLetters DeadLetters
 	// Cursors is the journal's list of cursors.
 	Cursors Cursors
+	// Ledger returns the tenant's rows of the delivery ledger, newest hour first.
+	Ledger func(ctx context.Context, q LedgerQuery) ([]LedgerRow, error)
+	// CheckReplay says what is wrong with a control of the verb sink.replay or
+	// sink.replay_stop: ErrNotFound if there is no such sink, ErrQuery if it is
+	// asked for wrongly, ErrConsent if the receiver would misdate what is sent.
+	// Nil: nothing can be replayed.
+	CheckReplay func(ctx context.Context, c schemas.Control) error
 	// Survey is what is known about what arrives.
 	Survey Survey
 	// Head returns the offset that the next batch will have. Nil: streams cannot
@@ -113,8 +123,12 @@ var (
 	ErrNotOpen = errors.New("store is not open")
 	// ErrState says that what was asked for makes no sense in the state.
 	ErrState = errors.New("not in this state")
-	// ErrQuery says that a query is not TraceQL.
+	// ErrQuery says that a query is not TraceQL, or arguments are not as they
+	// should be.
 	ErrQuery = errors.New("query is not understood")
+	// ErrConsent says that what is asked for has a consequence that the caller
+	// must have agreed to.
+	ErrConsent = errors.New("needs consent")
 )
 
 // AnsweredFrom is the header that says "memory" where a list was answered from
@@ -208,6 +222,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/stream", streamers, false, a.stream},
 		{"GET " + Prefix + "/dlq", readers, false, a.dlq},
 		{"GET " + Prefix + "/dlq/{id}", contents, false, a.deadLetter},
+		{"GET " + Prefix + "/ledger", readers, false, a.ledger},
 		{"GET " + Prefix + "/cursors", readers, true, a.cursors},
 		{"POST " + Prefix + "/cursors/rm", []auth.Role{auth.RoleAdmin}, true, a.removeCursor},
 		{"GET " + Prefix + "/status", readers, true, a.status},
@@ -236,13 +251,18 @@ func (a *api) guard(r route) http.Handler {
 func (a *api) operatorOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.operator(r) {
-			problem.Write(w, problem.Details{
-				Status: http.StatusForbidden, Title: "Forbidden", Code: "not_operator",
-				Detail: "this concerns the pipeline of all tenants; use a token of the tenant that runs the server",
-			})
+			notOperator(w)
 			return
 		}
 		next.ServeHTTP(w, r)
+	})
+}
+
+// notOperator answers a caller of another tenant.
+func notOperator(w http.ResponseWriter) {
+	problem.Write(w, problem.Details{
+		Status: http.StatusForbidden, Title: "Forbidden", Code: "not_operator",
+		Detail: "this concerns the pipeline of all tenants; use a token of the tenant that runs the server",
 	})
 }
 
@@ -278,6 +298,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, what string, err erro
 		refuse(w, badParamf("%v; write more of it", err))
 	case errors.Is(err, ErrState):
 		problem.Write(w, problem.Details{Status: http.StatusConflict, Title: "Not in this state", Code: "state", Detail: err.Error()})
+	case errors.Is(err, ErrConsent):
+		problem.Write(w, problem.Details{Status: http.StatusConflict, Title: "Needs consent", Code: "needs_consent", Detail: err.Error()})
 	case errors.Is(err, ErrQuery):
 		refuse(w, err)
 	case errors.Is(err, journal.ErrPushback), errors.Is(err, journal.ErrClosed):

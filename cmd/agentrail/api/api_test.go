@@ -70,7 +70,17 @@ func newRig(t *testing.T, change func(*api.Options)) *rig {
 	o := api.Options{
 		Require: tokens.Require, Operator: acme, Store: r.store.store(), Append: r.log.append, Own: own, Open: r.log.open,
 		DeadLetters: api.DeadLetters{List: r.store.deadLetters, Get: r.store.deadLetter},
-		Cursors:     api.Cursors{List: r.store.cursors, Remove: r.store.removeCursor},
+		Ledger:      r.store.ledger,
+		CheckReplay: func(_ context.Context, c schemas.Control) error {
+			switch {
+			case c.Target != "soc":
+				return api.ErrNotFound
+			case c.Args["from"] == "old" && c.Args["misdated"] == "":
+				return fmt.Errorf("%w: the receiver would date these events today", api.ErrConsent)
+			}
+			return nil
+		},
+		Cursors: api.Cursors{List: r.store.cursors, Remove: r.store.removeCursor},
 		Status: func(context.Context) (api.Status, error) {
 			return api.Status{Started: now, Stages: []api.Stage{{Name: "received", Events: 7}}, Consumers: []api.ConsumerStage{{Name: "store", Lag: 3}}}, nil
 		},
@@ -207,6 +217,7 @@ func own(tenant string, class schemas.Class, kind string, received int64, docs .
 type fakeStore struct {
 	mu      sync.Mutex
 	queries []api.Query
+	asked   api.LedgerQuery
 	fail    error
 	rows    int // events of each tenant; 0 means 3
 	failAt  int // row at which Events fails
@@ -294,6 +305,14 @@ func (s *fakeStore) alert(_ context.Context, tenant, id string) ([]schemas.Alert
 func (s *fakeStore) deadLetters(_ context.Context, tenant, consumer string, limit int) ([]schemas.DeadLetter, error) {
 	d, _ := s.deadLetter(context.Background(), tenant, "d1")
 	return []schemas.DeadLetter{d}, s.saw(api.Query{Tenant: tenant, Limit: limit})
+}
+
+func (s *fakeStore) ledger(_ context.Context, q api.LedgerQuery) ([]api.LedgerRow, error) {
+	s.asked = q
+	return []api.LedgerRow{
+		{Sink: q.Tenant + "-sink", Hour: now, From: 3, To: 9, Seen: 10, Filtered: 4, Accepted: 5, Indexed: 5, Waiting: 1},
+		{Sink: q.Tenant + "-sink", Hour: now.Add(-time.Hour), From: 1, To: 3, Seen: 4, Accepted: 3, Dead: 1, Replayed: 2, Difference: -1, Closed: true},
+	}, s.saw(api.Query{Tenant: q.Tenant})
 }
 
 func (s *fakeStore) deadLetter(_ context.Context, tenant, id string) (schemas.DeadLetter, error) {

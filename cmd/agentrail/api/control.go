@@ -41,6 +41,9 @@ type verb struct {
 	alert bool          // the target is an alert, and the verb must make sense in its state
 	args  []string      // that it must have
 	ttl   time.Duration // it must have a TTL, of at most so much
+	// whole checks the control of a verb that concerns the pipeline of all
+	// tenants: only the operator's may ask for it.
+	whole func(a *api, ctx context.Context, c schemas.Control) error
 }
 
 // verbs are all that can be asked for. What is paused is the executor's to
@@ -52,6 +55,9 @@ func verbs() map[string]verb {
 		"dlq.retry":    {roles: changers, check: (*api).checkDeadLetter},
 		"dlq.drop":     {roles: []auth.Role{auth.RoleAdmin}, check: (*api).checkDeadLetter},
 		"tenant.panic": {roles: []auth.Role{auth.RoleAdmin}},
+
+		"sink.replay":      {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay, args: []string{"from", "to"}},
+		"sink.replay_stop": {roles: []auth.Role{auth.RoleAdmin}, whole: (*api).checkReplay},
 
 		schemas.AlertAck:       {roles: changers, alert: true},
 		schemas.AlertAssign:    {roles: changers, alert: true, args: []string{"assignee"}},
@@ -104,6 +110,8 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 	receipt, err := a.ask(r.Context(), principal(r), r.Header.Get("Idempotency-Key"), c, v)
 	var no *Forbidden
 	switch {
+	case errors.Is(err, errNotOperator):
+		notOperator(w)
 	case errors.As(err, &no):
 		problem.Write(w, problem.Details{Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role", Detail: no.Error()})
 	case err != nil:
@@ -144,6 +152,8 @@ func (s *Server) Exported(ctx context.Context, p *auth.Principal, verb, target s
 	return err
 }
 
+var errNotOperator = errors.New("this concerns the pipeline of all tenants")
+
 // IsBadRequest reports whether the error is the caller's, who can read why.
 func IsBadRequest(err error) bool { _, ok := errors.AsType[*badParam](err); return ok }
 
@@ -165,6 +175,14 @@ func (a *api) ask(ctx context.Context, p *auth.Principal, key string, c schemas.
 	}
 	if v.check != nil {
 		if err := v.check(a, ctx, p.Tenant, c.Target); err != nil {
+			return ControlReceipt{}, err
+		}
+	}
+	if v.whole != nil {
+		if a.o.Operator != "" && p.Tenant != a.o.Operator {
+			return ControlReceipt{}, errNotOperator
+		}
+		if err := v.whole(a, ctx, c); err != nil {
 			return ControlReceipt{}, err
 		}
 	}
@@ -234,6 +252,13 @@ func (a *api) checkDeadLetter(ctx context.Context, tenant, id string) error {
 	}
 	_, err := a.o.DeadLetters.Get(ctx, tenant, id)
 	return err
+}
+
+func (a *api) checkReplay(ctx context.Context, c schemas.Control) error {
+	if a.o.CheckReplay == nil {
+		return ErrNotFound
+	}
+	return a.o.CheckReplay(ctx, c)
 }
 
 // appendControl completes the control from the credential and the clock and

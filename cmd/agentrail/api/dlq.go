@@ -84,5 +84,8 @@ func (a *api) deadLetter(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, "dead letter", err)
 		return
 	}
+	if !a.showing(w, r, d.ID) {
+		return
+	}
 	writeJSON(w, http.StatusOK, d)
 }

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/agentrail/agentrail/internal/problem"
@@ -121,11 +123,6 @@ func cut[T any](list []T, limit int) ([]T, bool) {
 // that an error before it gets a proper answer; after it, the connection is
 // cut, since a part must not look like the whole.
 func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format string) {
-	about := schemas.Control{Verb: schemas.EventsExport, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events exported", Args: map[string]string{"format": format}}
-	if _, err := a.appendControl(r.Context(), principal(r), "", about); err != nil {
-		a.fail(w, r, "record of this export", err)
-		return
-	}
 	var write func(Event) error
 	finish := func() error { return nil }
 	begin := func() (err error) {
@@ -147,14 +144,17 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 		write, finish = rows.Write, rows.Flush
 		return nil
 	}
+	rows := 0
 	err := a.eachEvent(w, r, q, func(e Event) error {
 		if write == nil {
 			if err := begin(); err != nil {
 				return err
 			}
 		}
+		rows++
 		return write(e)
 	})
+	a.exported(r, format, rows)
 	if err != nil && write == nil {
 		a.fail(w, r, "events", err)
 		return
@@ -170,6 +170,23 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 			a.log.Error("export cut off", "path", r.URL.Path, "err", err)
 		}
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// manyRows is how many rows an export has that is put on record with its count.
+const manyRows = 10_000
+
+// exported puts on record that its caller took many rows out, whole or cut off.
+func (a *api) exported(r *http.Request, format string, rows int) {
+	if rows < manyRows {
+		return
+	}
+	c := schemas.Control{
+		Verb: schemas.EventsExported, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events were exported",
+		Args: map[string]string{"format": format, "rows": strconv.Itoa(rows)},
+	}
+	if _, err := a.appendControl(context.WithoutCancel(r.Context()), principal(r), "", c); err != nil {
+		a.log.Error("export is not on record", "rows", rows, "err", err)
 	}
 }
 
@@ -206,6 +223,8 @@ func (a *api) event(w http.ResponseWriter, r *http.Request) {
 	}
 	if !principal(r).Has(contents...) {
 		e.Raw = nil
+	} else if e.Raw != nil && !a.showing(w, r, e.ID) {
+		return
 	}
 	writeJSON(w, http.StatusOK, e)
 }

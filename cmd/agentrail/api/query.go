@@ -53,6 +53,7 @@ var (
 	alertParams  = []string{"since", "until", "actor", "agent", "rule", "severity", "state", "limit"}
 	streamParams = []string{"from", "since", "class", "actor", "agent", "action", "tool", "subscription", "outcome", "kind", "run", "content", "position"}
 	dlqParams    = []string{"consumer", "limit"}
+	ledgerParams = []string{"sink", "since", "limit"}
 )
 
 // badParam is an error in the query string.

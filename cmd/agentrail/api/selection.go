@@ -32,6 +32,12 @@ type selection struct {
 	position time.Duration // how often the stream says where it is; 0: by heartbeats only
 }
 
+// shows reports whether records as received are asked for; alerts and controls
+// are our own.
+func (s *selection) shows() bool {
+	return s.content && slices.ContainsFunc(s.classes, func(c schemas.Class) bool { return c != schemas.ClassAlert && c != schemas.ClassControl })
+}
+
 // takes reports whether the event is selected, by the rules of GET events.
 func (s *selection) takes(ev *schemas.Event) bool {
 	q := &s.query

@@ -29,6 +29,9 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
+	if want.shows() && principal(r).Has(streamContents...) && !a.showing(w, r, "stream") {
+		return
+	}
 	select {
 	case a.streams <- struct{}{}:
 		defer func() { <-a.streams }()
@@ -64,6 +67,9 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request) {
 		a.log.Warn("stream cut off", "principal", s.caller.Name, "err", err)
 	}
 }
+
+// streamContents may read content from streams.
+var streamContents = append([]auth.Role{auth.RoleExecutor}, contents...)
 
 // maxStream is how long one stream lasts.
 const maxStream = time.Hour
@@ -211,7 +217,7 @@ func (s *sender) shown(ev *schemas.Event) Event {
 		e.AgentName = s.name(ev.Tenant, ev.Agent)
 	}
 	own := ev.Class == schemas.ClassAlert || ev.Class == schemas.ClassControl
-	if own || s.want.content && s.caller.Has(auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor, auth.RoleExecutor) {
+	if own || s.want.content && s.caller.Has(streamContents...) {
 		raw := string(ev.Raw)
 		e.Raw = &raw
 	}

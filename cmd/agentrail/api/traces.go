@@ -80,6 +80,8 @@ func (a *api) trace(w http.ResponseWriter, r *http.Request) {
 		for i := range t.Spans {
 			t.Spans[i].Attributes = nil
 		}
+	} else if !a.showing(w, r, t.ID) {
+		return
 	}
 	writeJSON(w, http.StatusOK, t)
 }

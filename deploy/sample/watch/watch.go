@@ -31,7 +31,7 @@ type Watch struct {
 }
 
 // Default are the kinds of detectors that are on unless a config says otherwise.
-var Default = []string{"subscription", "burst", "denial", "rateband", "shape", "sigma"}
+var Default = []string{"subscription", "burst", "denial", "rateband", "shape", "sigma", "gatecheck", "joined", "silence", "tampering"}
 
 // New returns a watch to which nothing was fed yet, with detectors of these
 // kinds; of the default ones if none is named.
