@@ -26,17 +26,17 @@ import (
 // command line of several people. The tools are those of the sample MCP server,
 // a child process.
 type house struct {
-	t       *testing.T
-	dir     string
-	server  string
-	spans   string                 // address for spans
-	address string                 // of the executor
-	more    string                 // lines of the executor's servers
-	pages   atomic.Pointer[string] // address of the executor, as the server's pages know it
-	login   func(principal string) string
-	served  *running
-	running *running // the executor
-	log     syncBuffer
+	t        *testing.T
+	dir      string
+	server   string
+	spans    string                 // address for spans
+	address  string                 // of the executor
+	more     string                 // lines of the executor's servers
+	forPages atomic.Pointer[string] // address of the executor, as the server's pages know it
+	login    func(principal string) string
+	served   *running
+	running  *running // the executor
+	log      syncBuffer
 }
 
 // running is a part that runs until its end is asked for.
@@ -231,11 +231,11 @@ func (h *house) execute() {
 		return execute(ctx, c.Executor, executeOptions{log: log, onReady: ready})
 	})
 	h.address = "http://" + addr
-	h.pages.Store(&h.address)
+	h.forPages.Store(&h.address)
 }
 
 func (h *house) executorForPages() (base, token string) {
-	at := h.pages.Load()
+	at := h.forPages.Load()
 	if at == nil {
 		return "", ""
 	}
