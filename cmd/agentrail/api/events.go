@@ -176,9 +176,10 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 // manyRows is how many rows an export has that is put on record with its count.
 const manyRows = 10_000
 
-// exported puts on record that its caller took many rows out, whole or cut off.
+// exported puts on record that its caller took rows out, whole or cut off: a
+// file that somebody asked for by name, as the pages do, and many rows.
 func (a *api) exported(r *http.Request, format string, rows int) {
-	if rows < manyRows {
+	if rows < manyRows && r.URL.Query().Get("format") == "" {
 		return
 	}
 	c := schemas.Control{
