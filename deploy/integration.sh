@@ -86,7 +86,13 @@ chromium() {
 
 if chromium >/dev/null; then
   check "page in a real Chromium" page.log \
-    go test -count=1 -tags integration -run TestPage ./cmd/agentrail
+    go test -count=1 -tags integration -run 'TestPage$' ./cmd/agentrail
+  if npm install --silent --no-save --prefix "$cache/axe" axe-core@4.14.1 >"$cache/log/axe.log" 2>&1; then
+    check "pages in a real Chromium, axe-core" flow.log \
+      env AGENTRAIL_AXE="$cache/axe/node_modules/axe-core/axe.min.js" go test -count=1 -tags integration -run TestPageFlow ./cmd/agentrail
+  else
+    row "pages in a real Chromium, axe-core" "NOT RUN" "axe-core cannot be fetched by npm; see $cache/log/axe.log"
+  fi
 else
   row "page in a real Chromium" "NOT RUN" "no Chromium, and it cannot be installed: apt-get install chromium as root"
 fi

@@ -10,11 +10,34 @@ type Control struct {
 	Verb   string            `json:"verb"` // dlq.retry, dlq.drop, cursor.rm, subscription.pause, tenant.panic, ...
 	Target string            `json:"target"`
 	Reason string            `json:"reason"`
-	Author string            `json:"author"` // principal or policy
+	Author string            `json:"author"`          // principal or policy
+	Roles  []string          `json:"roles,omitempty"` // that the author had; from the credential, like Author
 	At     time.Time         `json:"at"`
 	TTL    time.Duration     `json:"ttl_ns,omitempty"`
 	Args   map[string]string `json:"args,omitempty"`
 }
+
+// Verbs of controls that people ask for on the pages and the executor carries
+// out; the target is the agent's name or the response's id. Args.digest names
+// what was looked at: another one is not published or approved.
+const (
+	AgentPublish        = "agent.publish"
+	AgentUnpublish      = "agent.unpublish"
+	AgentRequestChanges = "agent.request_changes"
+	ResponseApprove     = "response.approve"
+	ResponseDecline     = "response.decline"
+	ResponseUndo        = "response.undo"
+)
+
+// Verbs of controls that keep a search of events under a name, the target, for
+// its author, and that forget it.
+const (
+	FilterSave = "filter.save" // args.query
+	FilterDrop = "filter.drop"
+)
+
+// CaseExport is the verb of a control that says that its author took one alert away, with all that belongs to it.
+const CaseExport = "case.export"
 
 // EventsExported is the verb of a control that says that its author took many
 // events out: the target is the search, args.rows how many.

@@ -62,7 +62,7 @@ var edges = map[string][]string{
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
 	"deploy/bench":                  {"collector/journal", "collector/decode", "schemas"},
 	"dashboards/grafana":            {},
-	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api"},
+	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api", "executor/platform", "executor/response", "internal/problem"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
 }
 

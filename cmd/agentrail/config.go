@@ -51,6 +51,7 @@ type config struct {
 	Exceptions []detectors.Exception `yaml:"exceptions"`
 	Alerting   alertingConfig        `yaml:"alerting"`
 	Sinks      []plug.Config         `yaml:"sinks"`
+	Console    consoleConfig         `yaml:"console"`
 	// Executor is what agentrail executor runs with; serve does not look at it.
 	Executor *executorConfig `yaml:"executor"`
 
@@ -158,6 +159,19 @@ type alertingConfig struct {
 	Link string `yaml:"link"`
 }
 
+// consoleConfig says where the pages learn what is subscribed to and paused.
+// They only read there; what people decide goes into the journal as a control.
+type consoleConfig struct {
+	// ExecutorURL is the address of `agentrail executor`, such as
+	// http://127.0.0.1:7690. Default: none; pages are made from records then.
+	ExecutorURL string `yaml:"executor_url"`
+	// ExecutorToken is of a principal of the executor with the role auditor.
+	ExecutorToken     plug.Secret `yaml:"executor_token"`
+	ExecutorTokenFile string      `yaml:"executor_token_file"`
+	// ExecutorTenant whose executor it is. Default: auth.tenant.
+	ExecutorTenant string `yaml:"executor_tenant"`
+}
+
 // on reports whether anybody is to be told.
 func (a alertingConfig) on() bool { return a.File != "" || len(a.URLs) > 0 }
 
@@ -260,6 +274,10 @@ func (c *config) settle(dir string) {
 	if f := c.Alerting.File; f != "" && !filepath.IsAbs(f) {
 		c.Alerting.File = filepath.Join(dir, f)
 	}
+	if f := c.Console.ExecutorTokenFile; f != "" && !filepath.IsAbs(f) {
+		c.Console.ExecutorTokenFile = filepath.Join(dir, f)
+	}
+	c.Console.ExecutorTenant = cmp.Or(c.Console.ExecutorTenant, c.Auth.Tenant)
 	c.Alerting.Link = strings.TrimRight(cmp.Or(c.Alerting.Link, "http://"+c.Listen), "/")
 	if !c.given.sources {
 		c.Sources = must(plugList("workflowrun", "audit"))
@@ -341,6 +359,13 @@ func (c *config) check() error {
 		fault("alerting has file and urls; either this process notifies or Alertmanagers do: leave one out")
 	case len(a.URLs) == 0 && (a.Token != "" || a.TokenFile != "" || a.TLS != sinks.TLS{}):
 		fault("alerting.token and tls are for external Alertmanagers; name them under alerting.urls")
+	}
+	switch u, err := url.Parse(c.Console.ExecutorURL); {
+	case c.Console.ExecutorURL == "":
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		fault("console.executor_url is %q; write an address such as http://127.0.0.1:7690", c.Console.ExecutorURL)
+	case c.Console.ExecutorToken == "" && c.Console.ExecutorTokenFile == "":
+		fault("console.executor_url is set without a token; make one with: agentrail token new --file EXECUTOR-TOKENS.yaml --name console --roles auditor, and name it under console.executor_token_file")
 	}
 	if u, err := url.Parse(c.Alerting.Link); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		fault("alerting.link is %q; write an address such as https://agentrail.example.com", c.Alerting.Link)

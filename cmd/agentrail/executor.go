@@ -130,8 +130,10 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return err
 	}
+	asked := &askedFor{store: store, specs: specs, responder: responder, publishers: c.Publishers, stop: stop, wake: outbox.Wake, tenant: c.Tenant, program: program, now: time.Now, log: log.With("part", "controls")}
+	stops.push("answers", asked.close)
 	hold := brake.New(brake.Options{
-		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert,
+		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert, OnControl: asked.carryOut,
 		Log: log.With("part", "brake"), Reg: reg,
 	})
 	engine = engines.New(engines.Options{

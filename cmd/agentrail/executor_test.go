@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,15 +26,17 @@ import (
 // command line of several people. The tools are those of the sample MCP server,
 // a child process.
 type house struct {
-	t       *testing.T
-	dir     string
-	server  string
-	spans   string // address for spans
-	address string // of the executor
-	more    string // lines of the executor's servers
-	served  *running
-	running *running // the executor
-	log     syncBuffer
+	t        *testing.T
+	dir      string
+	server   string
+	spans    string                 // address for spans
+	address  string                 // of the executor
+	more     string                 // lines of the executor's servers
+	forPages atomic.Pointer[string] // address of the executor, as the server's pages know it
+	login    func(principal string) string
+	served   *running
+	running  *running // the executor
+	log      syncBuffer
 }
 
 // running is a part that runs until its end is asked for.
@@ -70,6 +73,7 @@ func layHouse(t *testing.T) *house {
 	h.write("files/in/open.md", "two reports are open\n")
 	h.token("tokens.yaml", "executor.token", "executor", "default", auth.RoleIngest, auth.RoleExecutor)
 	h.token("tokens.yaml", "token", "op", "default", auth.RoleIngest, auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
+	h.token("executor-tokens.yaml", "console.token", "console", "default", auth.RoleAuditor)
 	for name, roles := range tenants {
 		h.token("executor-tokens.yaml", name+".token", name, "default", roles...)
 	}
@@ -211,7 +215,10 @@ func (h *house) serve() {
 	c := h.config()
 	var addr string
 	h.served, addr = h.start(func(ctx context.Context, log *slog.Logger, ready func(string)) error {
-		return serve(ctx, c, serveOptions{log: log, onReady: func(a string, _ func(string) string) { ready(a) }})
+		return serve(ctx, c, serveOptions{
+			log: log, executor: h.executorForPages,
+			onReady: func(a string, login func(string) string) { h.login = login; ready(a) },
+		})
 	})
 	h.server = "http://" + addr
 }
@@ -224,6 +231,16 @@ func (h *house) execute() {
 		return execute(ctx, c.Executor, executeOptions{log: log, onReady: ready})
 	})
 	h.address = "http://" + addr
+	h.forPages.Store(&h.address)
+}
+
+func (h *house) executorForPages() (base, token string) {
+	at := h.forPages.Load()
+	if at == nil {
+		return "", ""
+	}
+	b, _ := os.ReadFile(h.path("console.token")) // without it the pages are refused, and the test sees that
+	return *at, string(b)
 }
 
 // cli runs a verb as somebody.

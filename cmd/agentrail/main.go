@@ -83,7 +83,7 @@ func newRoot(c *console) *cobra.Command {
 	})
 	root.AddCommand(
 		newUp(c), newDemo(c), newServe(c), newTap(c), newTop(c), newDoctor(c),
-		newEvents(c), newRuns(c), newAlerts(c), newDLQ(c), newLedgerVerb(c), newSink(c), newReplay(c), newImport(c), newMapping(c), newRules(c),
+		newEvents(c), newRuns(c), newAlerts(c), newCase(c), newDLQ(c), newLedgerVerb(c), newSink(c), newReplay(c), newImport(c), newMapping(c), newRules(c),
 		newLog(c), newVerify(c), newBacktest(c), newValidate(c), newSample(c), newToken(c), newUser(c), newEngine(c), newVersion(c),
 		newAgents(c), newGate(c), newExecutor(c), newSampleMCP(), newSubscribe(c), newSubscriptions(c), newPause(c), newResume(c), newPauses(c), newApprove(c),
 		newPanic(c), newResponses(c), newGrafana(c), newDev(c),

@@ -79,7 +79,9 @@ type serveOptions struct {
 	// onReady is called once the listener takes requests. login makes the path
 	// of a page that logs the principal in once, or "" if it has no token.
 	onReady func(addr string, login func(principal string) string)
-	onStore func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
+	// executor says where the executor is and gives a token of it; nil: the config says.
+	executor func() (base, token string)
+	onStore  func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
 }
 
 // serve is the wiring of the whole program, straight on purpose: what is made
@@ -321,7 +323,9 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	}
 	pages, err := web.New(web.Options{
 		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
-		Store: st.queries(), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
+		Store: traces.queries(st.queries()), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
+		Ask: server.Ask, Exported: server.Exported, Seal: sealCase(key, rec, c.Auth.Tenant), Executor: c.Console.executor(o.executor), DeadLetters: deadLetters(dead), Sources: seen.list,
+		Detectors: detectorParts(c), Evidence: evidenceOf(c, key), Settings: settings(c),
 		NoteRead: access.read, Version: version, Log: log.With("part", "console"),
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -52,8 +53,9 @@ type up struct {
 	login string // path of the page, logged in once
 
 	tempo, tempoPush string
-	executor         string // its address, once it listens
-	reference        bool   // the agents' servers are those of npm
+	executor         string                 // its address, once it listens
+	executing        atomic.Pointer[string] // the same, for the pages
+	reference        bool                   // the agents' servers are those of npm
 
 	past  upState
 	view  *upView
@@ -89,7 +91,8 @@ func (u *up) run(ctx context.Context) error {
 				u.login = login(upPrincipal)
 				ready <- addr
 			},
-			onStore: u.store.take,
+			onStore:  u.store.take,
+			executor: u.executorForPages,
 		})
 	}()
 	var addr string

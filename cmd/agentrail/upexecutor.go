@@ -96,6 +96,7 @@ func (u *up) prepareExecutor(cfg *config) error {
 		{c.Tokens, filepath.Join(u.dir, executorService.token), auth.Principal{Name: upUser, Tenant: c.Tenant, Roles: []auth.Role{
 			auth.RoleMember, auth.RoleCreator, auth.RoleModerator, auth.RoleAdmin, auth.RoleAnalyst, auth.RoleViewer,
 		}}},
+		{c.Tokens, u.pagesToken(), auth.Principal{Name: "console", Tenant: c.Tenant, Roles: []auth.Role{auth.RoleAuditor}}},
 	} {
 		if _, err := os.Stat(p.file); err == nil {
 			continue
@@ -117,6 +118,22 @@ func (u *up) prepareExecutor(cfg *config) error {
 		}
 	}
 	return nil
+}
+
+// pagesToken is the file of the token with which the pages ask the executor.
+func (u *up) pagesToken() string { return filepath.Join(u.dir, "config", "console.token") }
+
+// executorForPages says where the executor is, once it is there.
+func (u *up) executorForPages() (base, token string) {
+	at := u.executing.Load()
+	if at == nil {
+		return "", ""
+	}
+	b, err := os.ReadFile(u.pagesToken())
+	if err != nil {
+		return "", ""
+	}
+	return *at, strings.TrimSpace(string(b))
 }
 
 // prepareTraces opens a source for the executor's spans, if the config has none.
@@ -215,6 +232,7 @@ func (u *up) runExecutor(ctx context.Context, cfg *config, url string, log *slog
 	select {
 	case addr := <-ready:
 		u.executor = serverURL(addr)
+		u.executing.Store(&u.executor)
 	case err := <-ended:
 		if ctx.Err() == nil {
 			fail(err)

@@ -14,11 +14,11 @@ import (
 )
 
 func newVerify(c *console) *cobra.Command {
-	var data, format, copied string
+	var data, format, copied, caseFile string
 	var keys, heads []string
 	cmd := &cobra.Command{
 		Use:   "verify --data DIR --key FILE",
-		Short: "Prove offline that the journal is unchanged",
+		Short: "Prove offline that the journal, or an exported case, is unchanged",
 		Long: "Read the whole journal and compare checksums, the digest of every record, the chain of frames and the signed heads.\n" +
 			"The first changed, missing or reordered frame is named. Nothing is changed and no server is asked.\n" +
 			"That its end was not cut off, or the whole replaced by an older copy, only a head can show that was kept elsewhere:\n" +
@@ -28,10 +28,12 @@ func newVerify(c *console) *cobra.Command {
 		Example: "  agentrail verify --data /var/lib/agentrail --key /etc/agentrail/head.key.pub\n" +
 			"  agentrail verify --data /var/lib/agentrail --key head.key.pub --head head-from-siem.json\n" +
 			"  agentrail verify --copy export.ndjson --key head.key.pub\n" +
-			"  agentrail verify --copy export.ndjson --data /var/lib/agentrail --key head.key.pub",
+			"  agentrail verify --copy export.ndjson --data /var/lib/agentrail --key head.key.pub\n" +
+			"  agentrail verify --case case.zip --key head.key.pub",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&data, "data", "data", "data folder of the server, or the folder of a journal")
+	cmd.Flags().StringVar(&caseFile, "case", "", "zip file of `agentrail case export`, or the folder with its files, instead of a journal")
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with the public key, head.key.pub; again for keys before it (mandatory)")
 	cmd.Flags().StringSliceVar(&heads, "head", nil, "file with a head that was kept elsewhere; may be given again")
 	cmd.Flags().StringVar(&copied, "copy", "", "file with events that a sink wrote, one a line; - is the standard input")
@@ -43,6 +45,9 @@ func newVerify(c *console) *cobra.Command {
 		o, err := verifyOptions(keys, heads)
 		if err != nil {
 			return err
+		}
+		if caseFile != "" {
+			return verifyCase(c, format, caseFile, o.Keys)
 		}
 		if copied != "" && !cmd.Flags().Changed("data") {
 			return verifyCopy(c, format, copied, "", o)

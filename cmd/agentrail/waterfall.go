@@ -15,9 +15,9 @@ import (
 // barWidth is how many columns the time of a run takes.
 const barWidth = 32
 
-// print draws the run as a waterfall: when, how long and what, a line for each
+// printRun draws the run as a waterfall: when, how long and what, a line for each
 // span and call, and the views that are missing.
-func (v *runView) print(w io.Writer, width int) error {
+func printRun(w io.Writer, v *api.Joined, width int) error {
 	var out bytes.Buffer
 	line := func(format string, args ...any) {
 		s := strings.TrimRight(clean(fmt.Sprintf(format, args...)), " ")
@@ -27,10 +27,10 @@ func (v *runView) print(w io.Writer, width int) error {
 		out.WriteString(s + "\n")
 	}
 	line("run %s%s", v.ID, head(v.Run))
-	bars := v.bars()
-	from, to := v.spread(bars)
+	bars := v.Bars()
+	from, to := v.Spread(bars)
 	for _, b := range bars {
-		line("%9s  %s  %8s  %s%s  (%s)", "+"+lasted(b.start.Sub(from)), drawn(b, from, to), lasted(b.end.Sub(b.start)), strings.Repeat("  ", b.depth), b.label, b.note)
+		line("%9s  %s  %8s  %s%s  (%s)", "+"+lasted(b.Start.Sub(from)), drawn(b, from, to), lasted(b.End.Sub(b.Start)), strings.Repeat("  ", b.Depth), b.Label, b.Note)
 	}
 	for _, m := range v.Missing {
 		line("missing: %s", m)
@@ -52,30 +52,14 @@ func head(r *api.Run) string {
 	return strings.Join(out, "  ")
 }
 
-// spread is the time that the waterfall covers.
-func (v *runView) spread(bars []bar) (from, to time.Time) {
-	if v.Run != nil {
-		from, to = v.Run.Started, v.Run.Ended
-	}
-	for _, b := range bars {
-		if from.IsZero() || b.start.Before(from) {
-			from = b.start
-		}
-		if b.end.After(to) {
-			to = b.end
-		}
-	}
-	return from, to
-}
-
 // drawn is the bar of one line.
-func drawn(b bar, from, to time.Time) string {
+func drawn(b api.Bar, from, to time.Time) string {
 	whole := max(to.Sub(from), 1)
 	at := func(t time.Time) int {
 		return min(max(int(float64(t.Sub(from))/float64(whole)*barWidth), 0), barWidth)
 	}
-	start := min(at(b.start), barWidth-1)
-	n := max(at(b.end)-start, 1)
+	start := min(at(b.Start), barWidth-1)
+	n := max(at(b.End)-start, 1)
 	return strings.Repeat("·", start) + strings.Repeat("█", n) + strings.Repeat("·", barWidth-start-n)
 }
 

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
+	"github.com/agentrail/agentrail/executor/platform"
+	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -24,6 +26,10 @@ type alertPage struct {
 	Records     []record
 	Missing     int
 	Around      []api.Event // neighbours of the first evidence
+	Deeds       []deed
+	Responses   []response.View
+	Paused      []platform.Pause // that stop what the alert is about
+	Brakes      []asked          // what was asked for about it
 }
 
 // neighbours on each side of a record.
@@ -62,7 +68,65 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 	if len(p.Records) > 0 {
 		p.Around = c.around(ctx, tenant, p.Records[0].Event)
 	}
-	return view{template: "alert.html", fragments: []string{"alert-head", "alert-time"}, data: p}, nil
+	if err := c.answered(r, f, &p); err != nil {
+		return view{}, err
+	}
+	return view{template: "alert.html", fragments: []string{"alert-head", "alert-brake", "alert-time"}, data: p}, nil
+}
+
+// answered adds what was done about the alert and what the visitor may do.
+func (c *Console) answered(r *http.Request, f *frame, p *alertPage) error {
+	ctx, tenant, here, a := r.Context(), f.User.Tenant, r.URL.Path, p.Alert
+	p.Responses = c.answersTo(r, tenant, a.ID)
+	pauses, err := c.o.Executor.pauses(ctx, tenant)
+	if err != nil {
+		_ = c.unreachable(err) // the alert stands without it
+	}
+	held := map[string]*platform.Pause{}
+	for i, pause := range pauses {
+		held[pause.Kind+" "+pause.Target] = &pauses[i]
+	}
+	var brakes []deed
+	for _, of := range [][2]string{{"subscription", a.Subscription}, {"agent", a.Agent}, {"actor", cmp.Or(a.ActorEmail, a.Actor)}} {
+		kind, target := of[0], of[1]
+		if target == "" {
+			continue
+		}
+		pause := held[kind+" "+target]
+		if pause != nil {
+			p.Paused = append(p.Paused, *pause)
+		}
+		for _, d := range c.brakeDeeds(f, here, kind, target, pause) {
+			d.Label += " " + kind
+			brakes = append(brakes, d)
+		}
+		q := map[string]api.Query{"subscription": {Subscription: target, Action: "subscription.*"}, "agent": {Agent: target, Action: "agent.*"}, "actor": {Action: "actor.*"}}[kind]
+		h, err := c.about(ctx, tenant, target, q)
+		if err != nil {
+			return err
+		}
+		p.Brakes = append(p.Brakes, h.Asked...)
+	}
+	p.Deeds = append(brakes, alertDeeds(f, here, p.Life, a.ID)...)
+	return nil
+}
+
+// alertDeeds are what people do with an alert in its state.
+func alertDeeds(f *frame, next string, l schemas.Life, id string) []deed {
+	var out []deed
+	for _, d := range []deed{
+		{Verb: schemas.AlertAck, Label: "Acknowledge", Hint: "You work on it; nobody is told of it again unless it gets graver."},
+		{Verb: schemas.AlertClose, Label: "Close", Hint: "What goes on opens it again."},
+		{Verb: schemas.AlertReopen, Label: "Reopen"},
+		{Verb: schemas.AlertSilence, Label: "Silence", TTL: "2h", Hint: "Nobody is told of it for a while."},
+		{Verb: schemas.AlertUnsilence, Label: "End silence"},
+		{Verb: schemas.AlertNote, Label: "Note", Hint: "Adds a line to its history."},
+	} {
+		if d.Target = id; l.Allows(d.Verb) == "" {
+			out = append(out, d)
+		}
+	}
+	return deeds(f.User, next, out...)
 }
 
 // Traces are those that the records belong to, each once.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/schemas"
@@ -24,7 +25,9 @@ type alertList struct {
 	Rule       string
 	Severities []string
 	Rules      []string // that there are alerts of
+	Text       string
 	Filtered   bool
+	Bulk       bool // the visitor may acknowledge
 }
 
 // maxAlerts is how many one page shows.
@@ -59,7 +62,7 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 	if err != nil {
 		return view{}, &badFilter{"The address cannot be read."}
 	}
-	l := alertList{frame: f, Severities: severities, States: []string{"open", "acknowledged", "silenced", "reopened", api.Unresolved, "resolved", "all"}, Rule: v.Get("rule"), Evicted: c.o.Evicted(f.User.Tenant)}
+	l := alertList{frame: f, Severities: severities, States: []string{"open", "acknowledged", "silenced", "reopened", api.Unresolved, "resolved", "all"}, Rule: v.Get("rule"), Text: strings.TrimSpace(v.Get("q")), Bulk: api.May(f.User, schemas.AlertAck), Evicted: c.o.Evicted(f.User.Tenant)}
 	if l.State, err = oneOf(v, "state", l.States...); err != nil {
 		return view{}, err
 	}
@@ -67,11 +70,11 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 		return view{}, err
 	}
 	l.State = cmp.Or(l.State, "open")
-	l.Filtered = l.State != "open" || l.Severity != "" || l.Rule != ""
+	l.Filtered = l.State != "open" || l.Severity != "" || l.Rule != "" || l.Text != ""
 	rules := map[string]bool{}
 	l.Alerts, l.Total = c.o.Alerts(f.User.Tenant, func(a *schemas.Alert) bool {
 		rules[a.Rule] = true
-		return (l.State == "all" || api.Query{State: l.State}.InState(schemas.AlertState(stateOf(a)))) && (l.Severity == "" || l.Severity == string(a.Severity)) && (l.Rule == "" || l.Rule == a.Rule)
+		return (l.State == "all" || api.Query{State: l.State}.InState(schemas.AlertState(stateOf(a)))) && (l.Severity == "" || l.Severity == string(a.Severity)) && (l.Rule == "" || l.Rule == a.Rule) && mentions(a, l.Text)
 	}, math.MaxInt)
 	for rule := range rules {
 		l.Rules = append(l.Rules, rule)
@@ -80,6 +83,14 @@ func (c *Console) alerts(r *http.Request, f *frame) (view, error) {
 	openFirst(l.Alerts)
 	l.Alerts = l.Alerts[:min(len(l.Alerts), maxAlerts)]
 	return view{template: "alerts.html", fragments: []string{"alert-list"}, data: l}, nil
+}
+
+// mentions reports whether the text is part of something that the alert names.
+func mentions(a *schemas.Alert, text string) bool {
+	text = strings.ToLower(text)
+	return text == "" || slices.ContainsFunc([]string{a.ID, a.Title, a.Reason, a.Actor, a.ActorEmail, a.Agent, a.AgentName, a.Subscription, a.Run, a.Entity.ID, a.Entity.Name}, func(field string) bool {
+		return strings.Contains(strings.ToLower(field), text)
+	})
 }
 
 // openAlerts returns the gravest open alerts of the tenant.

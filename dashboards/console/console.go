@@ -52,6 +52,24 @@ type Options struct {
 	Status func(ctx context.Context) (api.Status, error)
 	Ready  func(ctx context.Context) []string
 
+	// Ask puts what a visitor asks for on record, as api.Server.Ask. Mandatory.
+	Ask func(ctx context.Context, p *auth.Principal, req api.ControlRequest) (api.ControlReceipt, error)
+	// Exported puts on record that the principal takes something away. Mandatory.
+	Exported func(ctx context.Context, p *auth.Principal, verb, target string) error
+	// Seal signs the files of a case and returns those that prove it. Nil: cases
+	// cannot be exported.
+	Seal func(ctx context.Context, about []string, files []CaseFile) ([]CaseFile, error)
+	// Executor says what is subscribed to, paused and answered. Nil: pages are
+	// made from records and say so.
+	Executor *Executor
+	// DeadLetters and Sources are what could not be taken and what comes in.
+	// Functions may be nil.
+	DeadLetters api.DeadLetters
+	Sources     func(tenant string) []api.SourceReport
+	// Detectors, Evidence and Settings are what is configured.
+	Detectors []Part
+	Evidence  Evidence
+	Settings  []Setting
 	// NoteRead puts on record that the visitor is shown the content of these
 	// records; on an error nothing is shown. Nil: reads are not recorded.
 	NoteRead func(r *http.Request, ids ...string) error
@@ -76,15 +94,15 @@ var files embed.FS
 
 // Roles that may see the pages, and the content of records.
 var (
-	readers  = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
+	readers  = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor}
 	contents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 )
 
 // New returns the console.
 func New(o Options) (*Console, error) {
 	if o.Sessions == nil || o.Recent.Events == nil || o.Recent.Alert == nil || o.Alerts == nil || o.History == nil || o.Evicted == nil || o.Changed == nil ||
-		o.Record == nil || o.Neighbours == nil || o.Status == nil || o.Ready == nil {
-		return nil, errors.New("open console: sessions, recent, alerts, history, evicted, changed, record, neighbours, status and ready are mandatory")
+		o.Record == nil || o.Ask == nil || o.Exported == nil || o.Neighbours == nil || o.Status == nil || o.Ready == nil {
+		return nil, errors.New("open console: sessions, recent, alerts, history, evicted, changed, record, ask, exported, neighbours, status and ready are mandatory")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -115,17 +133,32 @@ func (c *Console) Routes() map[string]http.Handler {
 		return c.headers(c.o.Sessions.RequirePage(c.page(p), c.refuse, readers...))
 	}
 	return map[string]http.Handler{
-		"GET /{$}":            page(c.overview),
-		"GET /alerts":         page(c.alerts),
-		"GET /alerts/{id}":    page(c.alert),
-		"GET /events":         page(c.events),
-		"GET /events/{id}":    page(c.event),
-		"GET /login":          c.headers(http.HandlerFunc(c.loginPage)),
-		"GET /login/oidc":     c.headers(http.HandlerFunc(c.loginAway)),
-		"GET /login/callback": c.headers(http.HandlerFunc(c.loginBack)),
-		"POST /login":         c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
-		"POST /logout":        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
-		"GET /assets/{name}":  c.headers(http.HandlerFunc(c.asset)),
+		"GET /{$}":                            page(c.overview),
+		"GET /alerts":                         page(c.alerts),
+		"GET /alerts/{id}":                    page(c.alert),
+		"GET /events":                         page(c.events),
+		"GET /events/{id}":                    page(c.event),
+		"GET /subscriptions":                  page(c.subscriptions),
+		"GET /subscriptions/{id}":             page(c.subscription),
+		"GET /agents":                         page(c.agents),
+		"GET /agents/{name}":                  page(c.agent),
+		"GET /runs":                           page(c.runs),
+		"GET /runs/{id}":                      page(c.run),
+		"GET /responses":                      page(c.responses),
+		"GET /responses/{id}":                 page(c.response),
+		"GET /detectors":                      page(c.detectors),
+		"GET /pipeline":                       page(c.pipelinePage),
+		"GET /evidence":                       page(c.evidence),
+		"GET /settings":                       page(c.settings),
+		"POST /alerts/{id}/case":              c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.exportCase), c.refuse, contents...)),
+		"POST /agentrail/v1/alerts/{id}/case": c.headers(c.o.Sessions.Require(http.HandlerFunc(c.exportCase), contents...)),
+		"POST /act":                           c.headers(c.o.Sessions.RequirePage(http.HandlerFunc(c.act), c.refuse, readers...)),
+		"GET /login":                          c.headers(http.HandlerFunc(c.loginPage)),
+		"GET /login/oidc":                     c.headers(http.HandlerFunc(c.loginAway)),
+		"GET /login/callback":                 c.headers(http.HandlerFunc(c.loginBack)),
+		"POST /login":                         c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.login))),
+		"POST /logout":                        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
+		"GET /assets/{name}":                  c.headers(http.HandlerFunc(c.asset)),
 	}
 }
 
@@ -154,12 +187,18 @@ type frame struct {
 	Live    bool
 	Version string
 	Path    string // of this page, to come back to
+	Asked   bool   // the visitor comes from a form
 
 	shown []string // records whose content the page shows
 }
 
 // May reports whether the visitor may read the content of records.
 func (f *frame) May() bool { return f.User != nil && f.User.Has(contents...) }
+
+// Reads reports whether the visitor may take events away by the API.
+func (f *frame) Reads() bool {
+	return f.User != nil && f.User.Has(auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor)
+}
 
 // view is the content of one page: the template that shows it and the
 // fragments of it that are sent again when they have changed. A fragment is a
@@ -176,7 +215,7 @@ type view struct {
 func (c *Console) page(build func(*http.Request, *frame) (view, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, _ := auth.FromContext(r.Context())
-		f := &frame{User: user, Version: c.o.Version, Path: r.URL.RequestURI()}
+		f := &frame{User: user, Version: c.o.Version, Path: r.URL.RequestURI(), Asked: r.URL.Query().Has("asked")}
 		w.Header().Set("Vary", "Accept")
 		build := c.recorded(build)
 		v, err := build(r, f)

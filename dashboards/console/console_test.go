@@ -48,6 +48,7 @@ type rig struct {
 	events  map[string][]api.Event
 	changed chan struct{}
 	acts    []schemas.Control // on every alert
+	asked   []api.ControlRequest
 }
 
 func newRig(t *testing.T, change func(*console.Options)) *rig {
@@ -85,6 +86,21 @@ func newRig(t *testing.T, change func(*console.Options)) *rig {
 			return api.Status{Stages: []api.Stage{{Name: "received", Events: 1234567, Rejected: 3}, {Name: "journalled", Events: 7}}, Consumers: []api.ConsumerStage{
 				{Name: "store", Kind: "store", Lag: 900, OldestUnread: 61, Retries: 4, Parked: 2, LastError: "ClickHouse <b>is</b> away"}, {Name: "detectors", Kind: "detectors", Events: 7},
 			}}, nil
+		},
+		Ask: func(_ context.Context, p *auth.Principal, req api.ControlRequest) (api.ControlReceipt, error) {
+			if !api.May(p, req.Verb) {
+				return api.ControlReceipt{}, &api.Forbidden{Verb: req.Verb}
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.asked = append(r.asked, req)
+			return api.ControlReceipt{Control: schemas.Control{ID: fmt.Sprintf("%032d", len(r.asked)), Verb: req.Verb, Target: req.Target, Author: p.Name}}, nil
+		},
+		Exported: func(_ context.Context, p *auth.Principal, verb, target string) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.asked = append(r.asked, api.ControlRequest{Verb: verb, Target: target})
+			return nil
 		},
 		Ready: func(context.Context) []string { return []string{"store: starting"} }, Version: "test", Now: func() time.Time { return now },
 	}
@@ -248,7 +264,10 @@ func (v *visit) post(path string, form url.Values, header ...string) (int, strin
 	return v.do(req)
 }
 
-var pages = []string{"/", "/alerts", "/alerts?state=all&severity=high&rule=burst", "/alerts/a0234", "/events", "/events?class=all&since=2h", fmt.Sprintf("/events/%032x", 1)}
+var pages = []string{
+	"/", "/alerts", "/alerts?state=all&severity=high&rule=burst", "/alerts/a0234", "/events", "/events?class=all&since=2h", fmt.Sprintf("/events/%032x", 1),
+	"/subscriptions", "/agents", "/runs", "/responses", "/detectors", "/pipeline", "/evidence", "/settings",
+}
 
 func TestRolesAtPages(t *testing.T) {
 	r := newRig(t, nil)

@@ -29,6 +29,9 @@ type eventList struct {
 	Older    string // address of the page behind
 	Filtered bool
 	Address  string
+	Export   string // address of the same rows as a file, without the format
+	Saved    []savedFilter
+	Search   string // the filters, to be kept under a name
 }
 
 // perPage is how many events one page shows.
@@ -65,12 +68,42 @@ func (c *Console) events(r *http.Request, f *frame) (view, error) {
 		q.Set("after", l.Events[perPage-1].Place())
 		l.Older = "/events?" + q.Encode()
 	}
+	l.Search, l.Export = l.search(r, c.o.Now())
+	if l.Saved, err = c.savedFilters(r.Context(), f); err != nil {
+		return view{}, err
+	}
 	v := view{template: "events.html", every: every, data: l}
 	if l.Query.After == "" {
 		v.fragments = []string{"event-list"}
 	}
 	return v, nil
 }
+
+// search returns the filters as they are kept, and the address of everything
+// that they select up to now as a file.
+func (l *eventList) search(r *http.Request, now time.Time) (kept, export string) {
+	q := r.URL.Query()
+	for _, name := range []string{"after", "asked", "format"} {
+		q.Del(name)
+	}
+	for name, values := range q {
+		if values[0] == "" {
+			q.Del(name)
+		}
+	}
+	kept = q.Encode()
+	if l.Query.Class == "" {
+		q.Del("class")
+	} else {
+		q.Set("class", l.Query.Class)
+	}
+	q.Set("until", now.UTC().Format(time.RFC3339Nano))
+	q.Set("limit", strconv.Itoa(api.MaxExport))
+	return kept, api.Prefix + "/events?" + q.Encode()
+}
+
+// placeText is the event's place as the address of its page has it.
+func placeText(e api.Event) string { return fmt.Sprintf("%d.%d.%d", e.Shard, e.Offset, e.Index) }
 
 func (l *eventList) filters(r *http.Request, tenant string, now time.Time) error {
 	v, err := url.ParseQuery(r.URL.RawQuery)

@@ -114,7 +114,7 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, no auth.Refusal
 	switch {
 	case no.Status == http.StatusForbidden:
 		f := &frame{Version: c.o.Version, Path: r.URL.RequestURI()}
-		c.say(w, f, http.StatusForbidden, "Not allowed", "The pages need one of the roles viewer, analyst, admin or auditor.", no.Detail)
+		c.say(w, f, http.StatusForbidden, "Not allowed", "The pages need one of the roles viewer, analyst, moderator, admin or auditor.", no.Detail)
 	case r.Header.Get("Accept") == "text/event-stream" || len(r.Header["Authorization"]) > 0:
 		http.Error(w, no.Detail, no.Status)
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") == "navigate":

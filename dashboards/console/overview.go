@@ -15,6 +15,8 @@ type overview struct {
 	Open     int // alerts in all
 	Evicted  int
 	Events   []api.Event
+	Cards    []card
+	Away     string // why the executor says nothing
 	Address  string // of this server, for the line to copy
 }
 
@@ -30,11 +32,12 @@ func (c *Console) overview(r *http.Request, f *frame) (view, error) {
 		o.Pipeline = c.pipeline(r.Context())
 	}
 	o.Alerts, o.Open = c.openAlerts(f.User.Tenant, overviewAlerts)
+	o.Cards, o.Away = c.cards(r, f, o.Open)
 	err := c.o.Recent.Events(r.Context(), api.Query{Tenant: f.User.Tenant, Class: "activity", Limit: overviewEvents}, func(e api.Event) error {
 		o.Events = append(o.Events, e)
 		return nil
 	})
-	return view{template: "overview.html", fragments: []string{"pipeline", "open-alerts", "latest-events"}, data: o}, err
+	return view{template: "overview.html", fragments: []string{"cards", "pipeline", "open-alerts", "latest-events"}, data: o}, err
 }
 
 // addressOf is how the visitor reached the server.

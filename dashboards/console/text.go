@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"html/template"
 	"math"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -31,7 +33,10 @@ func functions(urls map[string]string) template.FuncMap {
 		"never": func(t time.Time) bool { return t.IsZero() || t.UnixNano() == 0 },
 		"num":   number,
 		"quant": quantity,
-		"span":  func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+		"span":  lasted,
+		"size":  bytesText,
+		"share": func(l *api.Learning) string { return detectorPart{Learning: l}.Share() },
+		"secs":  func(s float64) string { return (time.Duration(math.Round(s)) * time.Second).String() },
 		"state": func(a schemas.Alert) string { return stateOf(&a) },
 	}
 }
@@ -138,3 +143,34 @@ func indented(raw string) string {
 
 // stateOf says where an alert is in its life.
 func stateOf(a *schemas.Alert) string { return string(a.StateAt(time.Now())) }
+
+// digestOf is a short name for a text, fit for an id of an element.
+func digestOf(s string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s)) // never fails
+	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// bytesText writes a number of bytes for people.
+func bytesText(n int64) string {
+	for _, u := range []struct {
+		name string
+		n    int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.n {
+			return fmt.Sprintf("%.4g %s", float64(n)/float64(u.n), u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// lasted writes how long something took, as exact as is of use.
+func lasted(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
+}

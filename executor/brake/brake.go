@@ -50,6 +50,12 @@ type Options struct {
 	// alerts are not read.
 	OnAlert func(schemas.Alert)
 
+	// OnControl is handed each control that is neither a pause nor the end of
+	// one, in order and at least once: what it does twice must be as if done
+	// once. An error stops the stream, and the control comes again. Nil: there
+	// are no others.
+	OnControl func(context.Context, schemas.Control) error
+
 	Log *slog.Logger
 	Reg prometheus.Registerer
 	Now func() time.Time

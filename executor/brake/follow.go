@@ -172,7 +172,15 @@ func (f *follower) control(ctx context.Context, data string, next uint64) (done 
 	kind, act, _ := strings.Cut(c.Verb, ".")
 	pause := act == "pause" || act == "panic"
 	if _, ours := verbs[kind]; !ours || !pause && act != "resume" {
-		return false, nil
+		if b.o.OnControl == nil {
+			return false, nil
+		}
+		if err := b.o.OnControl(ctx, c); err != nil {
+			return false, fmt.Errorf("carry out control %s: %w", c.ID, err)
+		}
+		f.next = next
+		f.keep(ctx)
+		return true, nil
 	}
 	ask := state.Control{Verb: c.Verb, Target: c.Target, Reason: c.Reason, Author: c.Author, Response: c.Args["response"], At: c.At, TTL: c.TTL}
 	applied, err := b.o.Store.ApplyControl(ctx, next, c.ID, ask, b.readBack(ctx, kind, pause, c))

@@ -215,6 +215,7 @@ func (p *platform) routes() []route {
 		{own("POST", "/agents/{name}/request-changes"), moderators, trail.RequestChanges, p.requestChanges},
 		{own("POST", "/agents/{name}/unpublish"), moderators, trail.UnpublishAgent, p.unpublish},
 		{own("POST", "/agents/{name}/limit-subscribers"), moderators, trail.LimitSubscribers, p.limitSubscribers},
+		{own("GET", "/subscriptions"), overseers, "", p.allSubscriptions},
 		{own("GET", "/gates"), readers, "", p.gates},
 		{own("GET", "/runs"), readers, "", p.runs},
 		{own("GET", "/runs/{id}"), readers, "", p.run},

@@ -182,9 +182,13 @@ func TestEventsStreamAsNDJSON(t *testing.T) {
 	if n := len(r.log.batches) - before; n != 1 || json.Unmarshal(r.log.batches[before].Events[0].Raw, &c) != nil || c.Verb != schemas.EventsExported || c.Author != "acme-viewer" || c.Args["rows"] != "11000" {
 		t.Errorf("%d batches, the export is on record as %+v", n, c)
 	}
-	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=9999", "")
+	r.do("acme/viewer", "GET", api.Prefix+"/events?limit=9999", "", "Accept", "application/x-ndjson")
 	if len(r.log.batches) != before+1 {
-		t.Error("a small export is on record")
+		t.Error("a small answer to a program is on record")
+	}
+	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=1", "")
+	if len(r.log.batches) != before+2 {
+		t.Error("a file that was asked for by name is not on record")
 	}
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "image/png"); got.status != 406 {
 		t.Errorf("image/png: %d", got.status)

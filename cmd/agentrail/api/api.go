@@ -148,10 +148,12 @@ type Reader interface {
 
 // Roles that may read, read content, and change the pipeline.
 var (
-	readers  = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
-	contents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
-	changers = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin}
-	askers   = []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin} // of controls; each verb says more
+	readers    = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
+	contents   = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
+	changers   = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin}
+	moderators = []auth.Role{auth.RoleModerator, auth.RoleAdmin}
+	lookers    = []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor}
+	askers     = []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin} // of controls; each verb says more
 )
 
 type api struct {
@@ -170,9 +172,15 @@ type route struct {
 	handle   http.HandlerFunc
 }
 
-// New returns the handler of everything under Prefix and of /metrics, /livez
-// and /readyz.
-func New(o Options) (http.Handler, error) {
+// Server is the handler of everything under Prefix and of /metrics, /livez and
+// /readyz.
+type Server struct {
+	http.Handler
+	a *api
+}
+
+// New returns the server's API.
+func New(o Options) (*Server, error) {
 	if o.Require == nil || o.Append == nil || o.Own == nil || o.Open == nil || o.Status == nil || o.Ready == nil {
 		return nil, errors.New("open api: require, append, own, open, status and ready are mandatory")
 	}
@@ -199,7 +207,7 @@ func New(o Options) (http.Handler, error) {
 		mux.Handle(r.pattern, a.guard(r))
 	}
 	mux.HandleFunc("/", a.unknown)
-	return rest.Recover(rest.Methods(mux), a.log), nil
+	return &Server{rest.Recover(rest.Methods(mux), a.log), a}, nil
 }
 
 func (a *api) routes() []route {

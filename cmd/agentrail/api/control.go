@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -70,8 +71,16 @@ func verbs() map[string]verb {
 	}
 	for _, kind := range []string{"subscription", "agent", "actor"} {
 		all[kind+".pause"] = verb{roles: []auth.Role{auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin}}
-		all[kind+".resume"] = verb{roles: []auth.Role{auth.RoleModerator, auth.RoleAdmin}}
+		all[kind+".resume"] = verb{roles: moderators}
 	}
+	for _, name := range []string{schemas.AgentPublish, schemas.AgentUnpublish, schemas.AgentRequestChanges, schemas.ResponseDecline, schemas.ResponseUndo} {
+		all[name] = verb{roles: moderators}
+	}
+	for _, name := range []string{schemas.AgentPublish, schemas.ResponseApprove} { // what was looked at, and nothing else
+		all[name] = verb{roles: moderators, args: []string{"digest"}}
+	}
+	all[schemas.FilterSave] = verb{roles: lookers, args: []string{"query"}}
+	all[schemas.FilterDrop] = verb{roles: lookers}
 	all["tenant.resume"] = all["tenant.panic"]
 	return all
 }
@@ -100,42 +109,86 @@ func (a *api) control(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	p := principal(r)
-	if !p.Has(v.roles...) {
-		problem.Write(w, problem.Details{
-			Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role",
-			Detail: fmt.Sprintf("%s needs one of the roles %v", c.Verb, v.roles),
-		})
-		return
+	receipt, err := a.ask(r.Context(), principal(r), r.Header.Get("Idempotency-Key"), c, v)
+	var no *Forbidden
+	switch {
+	case errors.Is(err, errNotOperator):
+		notOperator(w)
+	case errors.As(err, &no):
+		problem.Write(w, problem.Details{Status: http.StatusForbidden, Title: "Forbidden", Code: "missing_role", Detail: no.Error()})
+	case err != nil:
+		what := "target "
+		if v.alert {
+			what = "alert "
+		}
+		a.fail(w, r, what+c.Target, err)
+	default:
+		writeJSON(w, http.StatusCreated, receipt)
 	}
+}
+
+// Forbidden says that the caller has none of the roles that a verb needs.
+type Forbidden struct {
+	Verb  string
+	Roles []auth.Role
+}
+
+func (e *Forbidden) Error() string {
+	return fmt.Sprintf("%s needs one of the roles %v", e.Verb, e.Roles)
+}
+
+// Ask puts what the principal asks for on record, by the rules of POST control.
+// Its errors are Forbidden, those of Options, and of a request that makes no
+// sense one for which IsBadRequest is true.
+func (s *Server) Ask(ctx context.Context, p *auth.Principal, req ControlRequest) (ControlReceipt, error) {
+	c, v, err := req.control()
+	if err != nil {
+		return ControlReceipt{}, err
+	}
+	return s.a.ask(ctx, p, "", c, v)
+}
+
+// Exported puts on record that the principal takes something away.
+func (s *Server) Exported(ctx context.Context, p *auth.Principal, verb, target string) error {
+	_, err := s.a.appendControl(ctx, p, "", schemas.Control{Verb: verb, Target: target, Reason: "exported"})
+	return err
+}
+
+var errNotOperator = errors.New("this concerns the pipeline of all tenants")
+
+// IsBadRequest reports whether the error is the caller's, who can read why.
+func IsBadRequest(err error) bool { _, ok := errors.AsType[*badParam](err); return ok }
+
+// May reports whether the principal's roles suffice for the verb.
+func May(p *auth.Principal, verb string) bool {
+	v, ok := verbs()[verb]
+	return ok && p != nil && p.Has(v.roles...)
+}
+
+func (a *api) ask(ctx context.Context, p *auth.Principal, key string, c schemas.Control, v verb) (ControlReceipt, error) {
+	if !p.Has(v.roles...) {
+		return ControlReceipt{}, &Forbidden{c.Verb, v.roles}
+	}
+	var err error
 	if v.alert {
-		if c.Target, err = a.checkAlert(r.Context(), p.Tenant, c.Target, c.Verb); err != nil {
-			a.fail(w, r, "alert "+c.Target, err)
-			return
+		if c.Target, err = a.checkAlert(ctx, p.Tenant, c.Target, c.Verb); err != nil {
+			return ControlReceipt{}, err
 		}
 	}
 	if v.check != nil {
-		if err := v.check(a, r.Context(), p.Tenant, c.Target); err != nil {
-			a.fail(w, r, "target "+c.Target, err)
-			return
+		if err := v.check(a, ctx, p.Tenant, c.Target); err != nil {
+			return ControlReceipt{}, err
 		}
 	}
 	if v.whole != nil {
-		if !a.operator(r) {
-			notOperator(w)
-			return
+		if a.o.Operator != "" && p.Tenant != a.o.Operator {
+			return ControlReceipt{}, errNotOperator
 		}
-		if err := v.whole(a, r.Context(), c); err != nil {
-			a.fail(w, r, "sink "+c.Target, err)
-			return
+		if err := v.whole(a, ctx, c); err != nil {
+			return ControlReceipt{}, err
 		}
 	}
-	receipt, err := a.appendControl(r, c)
-	if err != nil {
-		a.fail(w, r, "control", err)
-		return
-	}
-	writeJSON(w, http.StatusCreated, receipt)
+	return a.appendControl(ctx, p, key, c)
 }
 
 // control checks the request and returns what it asks for.
@@ -213,22 +266,25 @@ func (a *api) checkReplay(ctx context.Context, c schemas.Control) error {
 // appendControl completes the control from the credential and the clock and
 // returns when it is durable. A request with an Idempotency-Key that this
 // caller used before is not appended again.
-func (a *api) appendControl(r *http.Request, c schemas.Control) (ControlReceipt, error) {
-	p, now := principal(r), a.now().UTC()
+func (a *api) appendControl(ctx context.Context, p *auth.Principal, key string, c schemas.Control) (ControlReceipt, error) {
+	now := a.now().UTC()
 	var id schemas.ID
-	if key := r.Header.Get("Idempotency-Key"); key != "" {
+	if key != "" {
 		sum := sha256.Sum256(fmt.Appendf(nil, "agentrail/control\x00%s\x00%s\x00%s", p.Tenant, p.Name, key))
 		id = schemas.ID(sum[:16])
 	} else if _, err := rand.Read(id[:]); err != nil {
 		return ControlReceipt{}, fmt.Errorf("make control id: %w", err)
 	}
 	c.ID, c.Tenant, c.Author, c.At = id.String(), p.Tenant, p.Name, now
+	for _, role := range p.Roles {
+		c.Roles = append(c.Roles, string(role))
+	}
 	b, err := a.o.Own(p.Tenant, schemas.ClassControl, "control", now.UnixNano(), c)
 	if err != nil {
 		return ControlReceipt{}, fmt.Errorf("make control event: %w", err)
 	}
 	b.Header.ID = id
-	offset, err := a.o.Append(r.Context(), b)
+	offset, err := a.o.Append(ctx, b)
 	if err != nil {
 		return ControlReceipt{}, fmt.Errorf("append control: %w", err)
 	}

@@ -87,7 +87,7 @@ func (a *api) removeCursor(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	receipt, err := a.appendControl(r, schemas.Control{Verb: "cursor.rm", Target: req.Name, Reason: req.Reason})
+	receipt, err := a.appendControl(r.Context(), principal(r), r.Header.Get("Idempotency-Key"), schemas.Control{Verb: "cursor.rm", Target: req.Name, Reason: req.Reason})
 	if err == nil {
 		err = a.o.Cursors.Remove(r.Context(), req.Name)
 	}

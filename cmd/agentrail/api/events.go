@@ -131,6 +131,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 		h.Set("Cache-Control", "no-store")
 		if format == "ndjson" {
 			h.Set("Content-Type", "application/x-ndjson")
+			h.Set("Content-Disposition", `attachment; filename="events.ndjson"`)
 			write = writeNDJSON(w)
 			return nil
 		}
@@ -175,16 +176,17 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 // manyRows is how many rows an export has that is put on record with its count.
 const manyRows = 10_000
 
-// exported puts on record that its caller took many rows out, whole or cut off.
+// exported puts on record that its caller took rows out, whole or cut off: a
+// file that somebody asked for by name, as the pages do, and many rows.
 func (a *api) exported(r *http.Request, format string, rows int) {
-	if rows < manyRows {
+	if rows < manyRows && r.URL.Query().Get("format") == "" {
 		return
 	}
 	c := schemas.Control{
 		Verb: schemas.EventsExported, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events were exported",
 		Args: map[string]string{"format": format, "rows": strconv.Itoa(rows)},
 	}
-	if _, err := a.appendControl(r.WithContext(context.WithoutCancel(r.Context())), c); err != nil {
+	if _, err := a.appendControl(context.WithoutCancel(r.Context()), principal(r), "", c); err != nil {
 		a.log.Error("export is not on record", "rows", rows, "err", err)
 	}
 }

@@ -60,7 +60,8 @@
   const waiting = new Map();
   function busy(el) {
     const s = document.getSelection();
-    return s && !s.isCollapsed && (el.contains(s.anchorNode) || el.contains(s.focusNode));
+    return el.querySelector("details.deed[open], input:checked") || el.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") ||
+      s && !s.isCollapsed && (el.contains(s.anchorNode) || el.contains(s.focusNode));
   }
   function fill(el, html) {
     if (busy(el)) { waiting.set(el, html); return; }
@@ -75,6 +76,9 @@
         if (a.getAttribute("href") === focus) { a.focus({ preventScroll: true }); break; }
       }
     }
+  }
+  for (const type of ["toggle", "change"]) {
+    document.addEventListener(type, () => { for (const [el, html] of waiting) fill(el, html); }, true);
   }
   document.addEventListener("selectionchange", () => { for (const [el, html] of waiting) fill(el, html); });
   function say(text, ok) {
