@@ -143,7 +143,7 @@ sources:
   - {kind: workflowrun}
   - {kind: audit, %s}
 sinks:
-  - {kind: webhook, name: hook, url: %q, secret_file: %q}
+  - {kind: webhook, name: hook, url: %q, secret_file: %q, classes: [activity, alert]}
 %s`, limit, s.hook.URL, filepath.Join(s.dir, "hook.secret"), s.more))
 	s.cli("validate", "--config", cfg)
 	from := len(s.log.String())
