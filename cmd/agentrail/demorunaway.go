@@ -135,7 +135,10 @@ func (d *demo) tellRunaway(ctx context.Context, view *upView, cl *client, sub st
 	if err := cl.get(ctx, executorPath("pauses"), nil, &held); err != nil {
 		return err
 	}
-	i := slices.IndexFunc(held.Pauses, func(p platform.Pause) bool { return p.Target == sub || p.Kind != "subscription" })
+	// A pause of before is not the answer to this.
+	i := slices.IndexFunc(held.Pauses, func(p platform.Pause) bool {
+		return !p.At.Before(began) && (p.Target == sub || p.Kind != "subscription")
+	})
 	if i < 0 {
 		return hintf("stop it with: agentrail pause "+sub+" --reason \"runs away\"", "nothing paused it within %s", runawayMost)
 	}

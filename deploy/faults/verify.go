@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/collector/decode"
@@ -99,7 +101,7 @@ func (s *server) rows(ctx context.Context) (map[string]int, error) {
 
 func archived(path string) (map[string]int, error) {
 	all := map[string]int{}
-	files, err := filepath.Glob(path + "*")
+	files, err := filepath.Glob(strings.TrimSuffix(path, ".ndjson") + "*")
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,14 @@ func archived(path string) (map[string]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		ids, err := countIDs(f)
+		var lines io.Reader = f
+		if strings.HasSuffix(name, ".gz") { // the sink packs what is full
+			lines, err = gzip.NewReader(f)
+		}
+		var ids map[string]int
+		if err == nil {
+			ids, err = countIDs(lines)
+		}
 		f.Close()
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
