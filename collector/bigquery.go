@@ -2,11 +2,8 @@ package collector
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -21,7 +18,6 @@ import (
 	"golang.org/x/oauth2/google"
 
 	"github.com/agentrail/agentrail/collector/decode"
-	"github.com/agentrail/agentrail/internal/durable"
 	"github.com/agentrail/agentrail/internal/plug"
 )
 
@@ -183,34 +179,18 @@ func (cfg *bigqueryConfig) client(ctx context.Context) (*http.Client, error) {
 // load reads the state, or begins a new one.
 func (s *bigquerySource) load() error {
 	s.state = bigqueryState{Newest: s.now().Add(-time.Duration(s.cfg.Since)).UnixMicro(), Done: map[string]int64{}}
-	text, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &s.state)
-	}
-	if err == nil && s.state.Done == nil {
+	err := loadState(s.path, &s.state)
+	if s.state.Done == nil {
 		s.state.Done = map[string]int64{}
 	}
-	if err != nil {
-		return fmt.Errorf("read what was read before: %w; move %s away to begin again", err, s.path)
-	}
-	return nil
+	return err
 }
 
 // save writes the state, without rows that are not asked for any more.
 func (s *bigquerySource) save() error {
 	from := s.from()
 	maps.DeleteFunc(s.state.Done, func(_ string, at int64) bool { return at < from })
-	err := durable.Mkdir(filepath.Dir(s.path))
-	if err == nil {
-		err = durable.WriteFile(s.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(s.state) })
-	}
-	if err != nil {
-		return fmt.Errorf("write what was read: %w", err)
-	}
-	return nil
+	return saveState(s.path, s.state)
 }
 
 // from is the time from which on rows are asked for, Unix µs.

@@ -2,16 +2,12 @@ package collector
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/agentrail/agentrail/collector/decode"
-	"github.com/agentrail/agentrail/internal/durable"
 	"github.com/agentrail/agentrail/internal/plug"
 )
 
@@ -164,34 +159,18 @@ func newBucket(ctx context.Context, c plug.Config, d Deps) (*bucketSource, error
 // load reads the state, or begins a new one.
 func (s *bucketSource) load() error {
 	s.state = bucketState{Newest: s.now().Add(-time.Duration(s.cfg.Since)), Done: map[string]doneObject{}}
-	text, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &s.state)
-	}
-	if err == nil && s.state.Done == nil {
+	err := loadState(s.path, &s.state)
+	if s.state.Done == nil {
 		s.state.Done = map[string]doneObject{}
 	}
-	if err != nil {
-		return fmt.Errorf("read what was read before: %w; move %s away to begin again", err, s.path)
-	}
-	return nil
+	return err
 }
 
 // save writes the state, without objects that are not looked at any more.
 func (s *bucketSource) save() error {
 	from := s.from()
 	maps.DeleteFunc(s.state.Done, func(_ string, o doneObject) bool { return o.At.Before(from) })
-	err := durable.Mkdir(filepath.Dir(s.path))
-	if err == nil {
-		err = durable.WriteFile(s.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(s.state) })
-	}
-	if err != nil {
-		return fmt.Errorf("write what was read: %w", err)
-	}
-	return nil
+	return saveState(s.path, s.state)
 }
 
 // from is the time from which on objects are looked at.
