@@ -353,5 +353,6 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 			log.Error("change of roles is not on record", "err", err)
 		}
 		reloadRules(ctx, engine, c, own, log)
+		told.reload(ctx, log)
 	})
 }

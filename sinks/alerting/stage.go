@@ -45,7 +45,7 @@ func (r *Router) note(ctx context.Context, alerts []*alert.Alert) {
 	group, _ := notify.GroupKey(ctx)
 	receiver, _ := notify.ReceiverName(ctx)
 	news := false
-	for _, i := range r.r.receivers[receiver] {
+	for _, i := range r.wired.Load().receivers[receiver] {
 		entries, err := r.nflog.Query(nflog.QGroupKey(group), nflog.QReceiver(&nflogpb.Receiver{
 			GroupName: receiver, Integration: i.Name(), Idx: uint32(i.Index()),
 		}))
