@@ -314,7 +314,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range told.routes(sessions.Require, c.Auth.Tenant, own) {
 		mux.Handle(pattern, h)
 	}
-	tables, err := sqlRoutes(c, st, tokens, log.With("part", "sql"))
+	tables, err := sqlRoutes(c, st, tokens, access, log.With("part", "sql"))
 	if err != nil {
 		return err
 	}
