@@ -81,6 +81,7 @@ type serveOptions struct {
 	onReady func(addr string, login func(principal string) string)
 	// executor says where the executor is and gives a token of it; nil: the config says.
 	executor func() (base, token string)
+	onRoutes func([]string)  // called with the patterns of the listener before it takes requests; may be nil
 	onStore  func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
 }
 
@@ -264,7 +265,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	// Sources and the listener. They end first.
 	in := newFollowers(ctx, cancel, j, nil, log)
-	mux := http.NewServeMux()
+	mux := &router{}
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
 			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
@@ -334,6 +335,9 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	f.run("console", pages.Run)
 	for pattern, h := range pages.Routes() {
 		mux.Handle(pattern, h)
+	}
+	if o.onRoutes != nil {
+		o.onRoutes(mux.patterns)
 	}
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
