@@ -87,6 +87,9 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Tokens+" --name me@example.com --tenant "+c.Tenant+" --roles member", "%w", err)
 	}
+	if err := trust(ctx, tokens, c.auth); err != nil {
+		return err
+	}
 	token, err := c.token()
 	if err != nil {
 		return err

@@ -30,6 +30,8 @@ type executorConfig struct {
 	// Tenant whose executor it is. Default: default.
 	Tenant string `yaml:"tenant"`
 	// Tokens is the token file of its users; a principal's name is the user on whose behalf agents run. Default: executor-tokens.yaml.
+	// People may send a signed token of the provider under auth.oidc instead. Moderators who review inputs, or whose subscriptions need their role,
+	// must stand in this file (with tokens: [] if they have none): a run in background has no login to take roles from.
 	Tokens string `yaml:"tokens"`
 	// Server is the address of the Agentrail server that takes its records and tells it what to pause. Default: http://127.0.0.1:7680.
 	Server string `yaml:"server"`
@@ -63,6 +65,7 @@ type executorConfig struct {
 
 	file string
 	doc  *plug.Document
+	auth *authConfig // of the same file
 }
 
 // settle fills the defaults and resolves paths.

@@ -119,7 +119,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Auth.Tokens+" --name me --roles ingest,viewer,admin", "%w", err)
 	}
-	if err := tokens.Trust(ctx, c.Auth.Issuers); err != nil {
+	if err := trust(ctx, tokens, &c.Auth); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
