@@ -32,6 +32,7 @@ type house struct {
 	spans    string                 // address for spans
 	address  string                 // of the executor
 	more     string                 // lines of the executor's servers
+	key      string                 // of the server, as the executor knows it; empty: the right one
 	top      string                 // lines of the config; empty: there is no store
 	forPages atomic.Pointer[string] // address of the executor, as the server's pages know it
 	login    func(principal string) string
@@ -192,13 +193,14 @@ executor:
   server: %[1]q
   traces: http://%[2]s
   token_file: executor.token
+  server_key: %[7]s
   rules: gates.yaml
   confirm_timeout: 30s
   servers:
     - {name: files, command: [agentrail, sample-mcp, %[3]q], auth: none}
 %[5]s  sources:
     - {source: "files:reports", tool: files.read_text_file, arguments: {path: %[4]q}}
-`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more, firstOf(h.top, "store: {kind: none}\n")))
+`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more, firstOf(h.top, "store: {kind: none}\n"), firstOf(h.key, "head.key.pub")))
 	c, err := loadConfig(h.path("agentrail.yaml"))
 	if err != nil {
 		h.t.Fatal(err)

@@ -300,7 +300,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		}
 	}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own, Prove: key.ProveControl,
 		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
