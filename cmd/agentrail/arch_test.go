@@ -19,6 +19,7 @@ var edges = map[string][]string{
 	"schemas/clickhouse":            {},
 	"internal/plug":                 {},
 	"internal/auth":                 {"internal/problem", "internal/durable"},
+	"internal/auth/authtest":        {},
 	"internal/problem":              {},
 	"internal/durable":              {},
 	"internal/rest":                 {"internal/problem"},
