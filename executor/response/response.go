@@ -19,7 +19,6 @@ import (
 
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // Status of a response.
@@ -83,11 +82,10 @@ type Options struct {
 	Recorder Recorder           // Mandatory.
 	// Resolve returns subscriptions. Mandatory.
 	Resolve func(ctx context.Context, q Query) ([]Subscription, error)
-	Tenant  string                                      // Mandatory; alerts of others are not answered
-	Alarm   func(ctx context.Context, h schemas.Health) // where alarms go beside log, metric and record; may be nil
-	Log     *slog.Logger                                // Mandatory.
-	Reg     prometheus.Registerer                       // nil: none
-	Now     func() time.Time                            // nil: time.Now
+	Tenant  string                // Mandatory; alerts of others are not answered
+	Log     *slog.Logger          // Mandatory.
+	Reg     prometheus.Registerer // nil: none
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Responder answers alerts. Its methods may be called concurrently.

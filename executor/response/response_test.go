@@ -170,7 +170,6 @@ type house struct {
 	leave   func()
 	mu      sync.Mutex
 	stopped []string // in-flight runs that were cancelled, by target
-	alarms  []schemas.Health
 }
 
 var discard = slog.New(slog.DiscardHandler)
@@ -243,11 +242,6 @@ func (h *house) start() {
 	h.reg = prometheus.NewRegistry()
 	h.r, err = response.New(context.Background(), response.Options{
 		Policies: h.policy, Targets: targets, Store: h.store, Recorder: h.journal, Resolve: response.Resolver(h.store), Tenant: "default",
-		Alarm: func(_ context.Context, a schemas.Health) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.alarms = append(h.alarms, a)
-		},
 		Log: log, Reg: h.reg, Now: h.clock.now,
 	})
 	if err != nil {
@@ -342,17 +336,8 @@ func (h *house) responses() []state.Response {
 	return all
 }
 
-func (h *house) alarmed(kind string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := 0
-	for _, a := range h.alarms {
-		if a.Kind == kind {
-			n++
-		}
-	}
-	return n
-}
+// alarmed returns how many alarms of a kind there were since the start.
+func (h *house) alarmed(kind string) int { return int(h.metric("alarms_total", kind)) }
 
 // metric returns the sum over the series of a metric whose labels hold all that
 // is asked for.
