@@ -80,7 +80,9 @@ func (r *Responder) enforce(ctx context.Context, j *job, t *Opened) {
 		r.save(ctx, j) // what was before must be known after a crash; a brake does not wait for a disk that fails
 		o = r.order(&j.r)
 	}
+	j.r.Done = j.r.Done || j.told && says(ctx, t, o, InForce)
 	if !j.r.Done {
+		j.told = true
 		if err := t.Do(ctx, o); err != nil {
 			r.retry(j, err)
 			if errors.Is(err, ErrRefused) {
@@ -106,6 +108,14 @@ func (r *Responder) enforce(ctx context.Context, j *job, t *Opened) {
 		}
 		r.retry(j, fmt.Errorf("%s cannot say whether it is so; waiting for the audit stream", j.r.Via))
 	}
+}
+
+// says reports whether the platform says that it is so. It is not told again what
+// it has done where its answer was lost, or the executor ended before that came;
+// one that cannot say is told again, under the same id.
+func says(ctx context.Context, t *Opened, o Order, want State) bool {
+	state, err := t.State(ctx, o)
+	return err == nil && state == want
 }
 
 // look keeps what the platform says before anything is done. A platform that
@@ -200,7 +210,7 @@ func (r *Responder) undo(j *job, by, why string) {
 		within = t.ConfirmWithin
 	}
 	now := r.o.Now()
-	j.r.Tries, j.r.NextTry, j.r.UndoBy, j.r.Alarmed, j.r.Done = 0, now, now.Add(within), false, false
+	j.r.Tries, j.r.NextTry, j.r.UndoBy, j.r.Alarmed, j.r.Done, j.told = 0, now, now.Add(within), false, false, false
 	r.move(j, Undoing, by, why)
 }
 
@@ -209,7 +219,9 @@ func (r *Responder) takeBack(ctx context.Context, j *job, t *Opened) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	o := r.order(&j.r)
+	j.r.Done = j.r.Done || j.told && says(call, t, o, Active)
 	if !j.r.Done {
+		j.told = true
 		if err := t.Undo(call, o); err != nil {
 			r.retry(j, err)
 			r.stuck(j)

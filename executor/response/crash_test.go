@@ -163,6 +163,9 @@ func TestCrashAnywhere(t *testing.T) {
 			if r.Before != "active" {
 				t.Errorf("what was before is known as %q", r.Before)
 			}
+			if did, _ := p.counts(); did != 1 {
+				t.Errorf("told %d times", did)
+			}
 			h.restart() // TTL and undo survive
 			h.later(2 * time.Hour)
 			h.until(time.Second, "undone", is("undone"))

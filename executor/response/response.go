@@ -111,6 +111,7 @@ type job struct {
 	turn    chan struct{} // whoever holds its one token may touch r and pending
 	r       state.Response
 	pending []state.ResponseEvent // not saved yet
+	told    bool                  // the platform may have been told already, and have done it
 	asked   time.Time
 	due     time.Time // guarded by Responder.mu
 	busy    bool      // guarded by Responder.mu
@@ -158,7 +159,9 @@ func (r *Responder) load(ctx context.Context) error {
 		return err
 	}
 	for _, one := range left {
-		r.open[one.ID] = newJob(one)
+		j := newJob(one)
+		j.told = one.Before != "" // whether it was told is not known: it is read back first
+		r.open[one.ID] = j
 	}
 	r.metrics.open.Set(float64(len(r.open)))
 	recent, err := r.o.Store.Responses(ctx, state.ResponseFilter{Since: r.o.Now().Add(-maxCoolDown), Limit: maxOpen})

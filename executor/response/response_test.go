@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,14 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the executor that is killed: the test binary runs itself.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("RESPONSE_TEST_DIR"); dir != "" {
+		respondUntilKilled(dir, os.Getenv("RESPONSE_TEST_SERVER"), os.Getenv("RESPONSE_TEST_TTL"))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock is a time that tests set.
 type clock struct {
