@@ -435,3 +435,33 @@ func TestTargetThatIsTakenOutOfTheConfig(t *testing.T) {
 		t.Errorf("ended with %q and %d alarms", got.Text, h.alarmed("response.stuck"))
 	}
 }
+
+// lossy is a target whose first answer is lost: it was done all the same.
+type lossy struct {
+	response.Target
+	once sync.Once
+}
+
+func (l *lossy) Do(ctx context.Context, o response.Order) error {
+	err := l.Target.Do(ctx, o)
+	l.once.Do(func() { err = errors.New("connection reset") })
+	return err
+}
+
+// TestRemovalWhoseAnswerWasLost: what is removed cannot be removed again, and is
+// no refusal.
+func TestRemovalWhoseAnswerWasLost(t *testing.T) {
+	h := newHouseOn(t, "two_people: []\n"+strings.Replace(pausing, "subscription.pause", "subscription.remove", 1), func(s *state.Store) map[string]*response.Opened {
+		o := response.Own(s, func(func(state.Run) bool, string) int { return 0 })
+		o.Target = &lossy{Target: o.Target}
+		return map[string]*response.Opened{"executor": o}
+	})
+	h.r.OnAlert(alert())
+	h.until(100*time.Millisecond, "confirmed", is("confirmed"))
+	if n := len(h.journal.all(is("failed"))); n != 0 {
+		t.Errorf("counts as failed %d times", n)
+	}
+	if s, err := h.store.Subscription(t.Context(), "sub_dana"); err != nil || !s.Deleted {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
