@@ -24,8 +24,9 @@ const (
 // learned, per agent, and for agents of which too little is known from all of
 // the tenant: who takes no traces, or a tenth of them, is told nothing.
 //
-// The views come in any order. A run is judged when nothing has come of it for a
-// while; calls without a record wait as long as the agent's longest runs take.
+// The views come in any order, and late. A run is judged when nothing has come of
+// it for a while, whenever it happened; calls without a record wait as long as the
+// agent's longest runs take.
 type joined struct {
 	deps    Deps
 	cfg     joinedConfig
@@ -38,7 +39,8 @@ type joined struct {
 
 // joinedConfig has the fields of the detector in the config file.
 type joinedConfig struct {
-	// Grace after the last that came of a run, in event time. Default 10m.
+	// Grace after the last that came of a run: after its own time, or the time that
+	// had been reached when it came. Default 10m.
 	Grace plug.Duration `yaml:"grace"`
 	// Learn so many runs before a missing view is told. Default 50.
 	Learn int `yaml:"learn"`
@@ -172,7 +174,7 @@ func (j *joined) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 		}
 		wait = min(max(wait, 2*longest), joinedLongest)
 	}
-	v.Due = saturatingAdd(v.Last, wait)
+	v.Due = saturatingAdd(max(v.Last, j.slot*gatherStep), wait)
 }
 
 // who notes what the event says of the run; the first that says something

@@ -83,12 +83,12 @@ func (s *shape) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 			g := &x.val
 			g.took, g.whole = ev.Duration, true
 			g.last = max(g.last, eventTime(ev))
-			g.await(int64(s.cfg.Wait))
+			s.open.await(g, int64(s.cfg.Wait))
 		}
 	case ev.Action == "tool.execute" && ev.Tool != "" && d.call(ev):
 		g := s.open.of(ev, s.keys.scopes.of(ev), ev.Run)
 		s.open.step(g, ev.Tool, stepBounds)
-		g.await(int64(s.cfg.Wait))
+		s.open.await(g, int64(s.cfg.Wait))
 	}
 }
 
