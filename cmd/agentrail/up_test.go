@@ -89,6 +89,12 @@ func (u *upRun) cli(args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
+// url is where it listens.
+func (u *upRun) url() string {
+	_, rest, _ := strings.Cut(u.out.String(), "listening  ")
+	return strings.Fields(rest + " .")[0]
+}
+
 // shownID finds the ids in the commands that alerts come with. Without engine
 // they look into the sink's file.
 var shownID = regexp.MustCompile(` -> grep ([0-9a-f]+) (\S+/export/events\.ndjson)\n`)
@@ -140,6 +146,17 @@ func TestUp(t *testing.T) {
 	code, out, errs = u.cli("demo", "runaway", "--data", dir)
 	if code != exitOK || !strings.Contains(out, "paused     by policy runaway: ") || !strings.Contains(out, " let through, ") {
 		t.Errorf("demo runaway ends with %d: %s%s", code, out, errs)
+	}
+
+	var bulk []schemas.Alert
+	code, out, errs = u.cli("alerts", "--rule", "agents_deployed_in_bulk", "--server", u.url(), "--token-file", filepath.Join(dir, "token"), "--output", "json")
+	if err := json.Unmarshal([]byte(out), &bulk); err != nil || len(bulk) == 0 {
+		t.Fatalf("alerts ends with %d: %s%s %v", code, out, errs, err)
+	}
+	for _, a := range bulk {
+		if a.Suppressed == nil || strings.Contains(u.out.String(), a.ID[:8]) {
+			t.Errorf("what up itself does is told: %+v", a)
+		}
 	}
 
 	u.stop()
