@@ -97,6 +97,13 @@ func (s *scene) latest(left time.Duration) {
 	}
 }
 
+// own returns an agent of the scene's own that is like the other one.
+func (s *scene) own(like *agent) *agent {
+	a := *like
+	a.id = s.d.word(16)
+	return &a
+}
+
 // hours moves the scene into the working hours of the tenant.
 func (s *scene) hours() { s.between(9, 16) }
 
