@@ -135,7 +135,9 @@ var joinedRules = [joinedViews]struct {
 // Quiet returns how long alerts stay open.
 func (j *joined) Quiet() time.Duration { return time.Duration(j.cfg.Quiet) }
 
-// Inherit lets new keys start from what imported history taught.
+// Inherit lets new keys start from what imported history taught: which views are
+// there. That one was missing may say no more than that it was not imported, or
+// later than the others, and teaches nothing.
 func (j *joined) Inherit(history Detector) { j.history, _ = history.(*joined) }
 
 // Observe notes a view of a run.
@@ -198,7 +200,12 @@ func (j *joined) of(k pausedKey) *viewHabit {
 		x = j.habits.add(k)
 		if j.history != nil {
 			if old := j.history.habits.peek(k); old != nil {
-				x.val.always, x.val.longest = old.val.always, old.val.longest
+				x.val.longest = old.val.longest
+				for view := range joinedViews {
+					if is := old.val.always[view]; is.usual(joinedPrior) <= joinedUsual {
+						x.val.always[view] = is
+					}
+				}
 			}
 		}
 	}

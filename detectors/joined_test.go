@@ -100,6 +100,15 @@ func TestJoinedInherits(t *testing.T) {
 	if got := opened(s.play()); len(got) != 1 || got[0] != "joined.calls agent a1 medium" {
 		t.Errorf("alerts %v", got)
 	}
+	s = tell(t, optionsOf(config(t, "joined", "")))
+	s.seen(noon, 60, "a1", true, false, false) // calls and traces were not imported
+	s.send(noon.Add(day), schemas.BatchBackfill)
+	s.seen(noon.Add(day), 60, "a1", true, true, true)
+	s.seen(noon.Add(2*day), 4, "a1", true, false, true)
+	s.live()
+	if got := opened(s.play()); len(got) != 1 || got[0] != "joined.calls agent a1 medium" {
+		t.Errorf("alerts after a history without calls: %v", got)
+	}
 }
 
 // TestJoinedLate: calls and records of the same runs come three hours late, in

@@ -107,7 +107,7 @@ func TestUp(t *testing.T) {
 	u := startUp(t, dir)
 	u.await("ready  ")
 	out := u.out.String()
-	for _, want := range []string{"search     off: npm is not installed\n", "39 of 39 incidents found, 39 of 39 twins quiet", " HIGH   burst 'Invoice filer' ", "demo burst --data"} {
+	for _, want := range []string{"search     off: npm is not installed\n", "45 of 45 incidents found, 45 of 45 twins quiet", " HIGH   burst 'Invoice filer' ", "demo burst --data"} {
 		if strings.Count(out, want) != 1 {
 			t.Errorf("%q was printed %d times, want once:\n%s", want, strings.Count(out, want), out)
 		}
@@ -170,7 +170,7 @@ func TestUp(t *testing.T) {
 
 	again := startUp(t, dir)
 	again.await("ready  ")
-	if out := again.out.String(); !strings.Contains(out, "is here already") || !strings.Contains(out, "39 of 39 incidents found") || shownID.MatchString(out) {
+	if out := again.out.String(); !strings.Contains(out, "is here already") || !strings.Contains(out, "45 of 45 incidents found") || shownID.MatchString(out) {
 		t.Errorf("the second start prints\n%s", out)
 	}
 	again.stop()
@@ -193,7 +193,7 @@ func TestUpGoesOnWithHalfADay(t *testing.T) {
 	if code := u.end(); code != exitOK {
 		t.Errorf("the second start ends with %d: %s", code, u.errs.String())
 	}
-	if out := u.out.String(); !strings.Contains(out, "was not played to its end") || !strings.Contains(out, "39 of 39 incidents found, 39 of 39 twins quiet") {
+	if out := u.out.String(); !strings.Contains(out, "was not played to its end") || !strings.Contains(out, "45 of 45 incidents found, 45 of 45 twins quiet") {
 		t.Errorf("the second start prints\n%s", out)
 	}
 	opened, ids := 0, map[string]bool{}

@@ -27,12 +27,13 @@ type scene struct {
 	in   *scenario
 	cast *casting
 
-	pinned bool // it begins at that time, whatever the hour
+	pinned bool             // it begins at that time, whatever the hour
+	least  schemas.Severity // that tells it; default medium
 }
 
 // scenarios are all incidents of the day. Each kind has a file of its own.
 func scenarios() []scenario {
-	return append(append(learnedScenarios(), abuseScenarios()...), structuralScenarios()...)
+	return slices.Concat(learnedScenarios(), abuseScenarios(), structuralScenarios(), regularScenarios())
 }
 
 // learnedScenarios are told by what is usual.
@@ -60,6 +61,8 @@ func (g *generator) plant() {
 	g.plantAll(abuseScenarios(), newDice(g.o.Seed, "plant/abuse"), cast)
 	cast.d = newDice(g.o.Seed, "casting/structural")
 	g.plantAll(structuralScenarios(), newDice(g.o.Seed, "plant/structural"), cast)
+	cast.d = newDice(g.o.Seed, "casting/regular")
+	g.plantAll(regularScenarios(), newDice(g.o.Seed, "plant/regular"), cast)
 }
 
 // plantAll gives each of the scenarios and each twin a slot of the day.
@@ -87,7 +90,7 @@ func (s *scene) label(fill func(), about ...schemas.Entity) {
 	if s.twin {
 		what = s.in.good
 	}
-	s.planted(Label{Incident: s.in.name, Twin: s.twin, What: what, Rules: s.in.rules, Entities: about}, fill)
+	s.planted(Label{Incident: s.in.name, Twin: s.twin, What: what, Rules: s.in.rules, Entities: about, Least: s.least}, fill)
 }
 
 // latest moves the scene to an earlier time if less than that is left of the day.
