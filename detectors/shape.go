@@ -146,7 +146,7 @@ func (s *runShape) describe(l *looks, r *runSteps, name func(uint64) string, man
 	case l.is[newStep]:
 		return fmt.Sprintf("had a step never seen %s: %s, %d times", n, name(l.step), l.count)
 	case l.main == newTime:
-		return fmt.Sprintf("took %s; usual are %s %s", seconds(r.took), seconds(math.Exp(s.took.level)), n)
+		return fmt.Sprintf("took %s; usual are %s, at most %s %s", seconds(r.took), seconds(math.Exp(s.took.level)), seconds(s.slow), n)
 	case l.is[newCount] && l.main != newLength:
 		return fmt.Sprintf("took step %s %d times; at most %d times %s", name(l.step), l.count, l.most, n)
 	case l.is[newLength]:

@@ -108,7 +108,7 @@ func (s *subjects[V, P]) learning(needs string) Learning {
 	return l
 }
 
-const subjectsVersion = 1
+const subjectsVersion = 2
 
 func (s *subjects[V, P]) save(e *Encoder) {
 	e.Uint(subjectsVersion)

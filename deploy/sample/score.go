@@ -146,12 +146,13 @@ func (j *judge) fresh(a *schemas.Alert) []string {
 
 // about returns the label that most of the fresh evidence belongs to. An alert
 // may list few records of those that it counted, or none that can be named: if
-// no label is among them, it is about the label of the same entity and time.
+// no label is among them, it is about the label of the same entity and time. So
+// is one about a source, whose evidence is whatever it sent last.
 // It returns -1 if there is none.
 func (j *judge) about(a *schemas.Alert, fresh []string) int {
 	votes := map[int]int{}
 	for _, id := range fresh {
-		if i, ok := j.record[id]; ok {
+		if i, ok := j.record[id]; ok && a.Entity.Kind != "source" {
 			votes[i]++
 		}
 	}
