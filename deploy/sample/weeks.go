@@ -15,8 +15,7 @@ const (
 // Weeks makes weeks as they happen: what must be seen in its own time, or takes
 // longer to learn than a day. Beside the two logs there are the traces of
 // background runs, and two exports that come once an hour. All incidents are
-// planted in the last three days; o.End has to be the evening of a working day
-// after another. Agents default to 36, users to 60.
+// planted in the last week; o.End has to be the evening of a Friday. Agents default to 36, users to 60.
 func Weeks(o Options) *Day {
 	o.Agents, o.Users = cmp.Or(o.Agents, 36), cmp.Or(o.Users, 60)
 	o = o.withDefaults()

@@ -15,18 +15,18 @@ func weekScenarios() []scenario {
 		{"tokens-stuffed", "the model calls of a run take twenty times the tokens", "a run reads something long, as one in forty does", []string{"trace.usage"}, tokensStuffed},
 		{"slow-trace", "each call of a run takes forty times as long", "each call of a run takes twice as long", []string{"trace.duration"}, slowTrace},
 		{"failing-trace", "most spans of a run fail", "one span of a run fails", []string{"trace.errors", "trace.shape"}, failingTrace},
+		{"token-drain", "an agent runs each minute for an hour, on seven times the tokens", "an agent runs as often, on the usual tokens", []string{"tokens_in_an_hour"}, tokenDrain},
 		{"untraced-runs", "the runs of an agent have no trace any more", "two runs of an agent have no trace", []string{"joined.trace"}, untracedRuns},
 	}
 }
 
 func ofSource(name string) schemas.Entity { return schemas.Entity{Kind: "source", ID: name} }
 
+// sourceStopped has days of its own, before those of the others: what is not
+// audited meanwhile is missing of whatever runs.
 func sourceStopped(s *scene) {
-	s.hours()
-	if s.twin {
-		s.at = s.before(s.at, 1)
-	}
-	s.at = s.between3(s.at)
+	s.between(10, 13)
+	s.at = s.before(s.at, either(s, 4, 3))
 	s.label(func() {
 		if s.twin {
 			s.held(SourceAudit, s.at, s.at.Add(8*time.Minute))
@@ -34,12 +34,6 @@ func sourceStopped(s *scene) {
 		}
 		s.silent(SourceAudit, s.at, s.at.Add(3*time.Hour))
 	}, ofSource(SourceAudit))
-}
-
-// between3 leaves three hours of the working day.
-func (s *scene) between3(at time.Time) time.Time {
-	local := at.In(s.w.zone)
-	return time.Date(local.Year(), local.Month(), local.Day(), s.d.between(10, 13), local.Minute(), 0, 0, s.w.zone).UTC()
 }
 
 func exportStopped(s *scene) {
@@ -104,6 +98,17 @@ func failingTrace(s *scene) {
 		}
 		return out
 	}, traced{})
+}
+
+// tokenDrain is told by what all of the runs take together.
+func tokenDrain(s *scene) {
+	a, n := s.cast.scheduled(), s.many(60, 75)
+	s.latest(2 * time.Hour)
+	s.label(func() {
+		for i := range n {
+			s.run(run{agent: a, user: a.owner, background: true, start: s.at.Add(time.Duration(i) * time.Hour / time.Duration(n)), steps: s.each(a), trace: traced{tokens: either(s, 7.0, 1)}})
+		}
+	}, ofAgent(a), ofUser(a.owner))
 }
 
 func untracedRuns(s *scene) {
