@@ -39,7 +39,7 @@ var edges = map[string][]string{
 	"collector/store/sqlread":       {"collector/store/engine"},
 	"collector/recent":              {"schemas"},
 	"detectors":                     {"schemas", "internal/plug", "internal/otlpwire"},
-	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan"},
+	"detectors/sigma":               {"detectors", "detectors/rules", "schemas", "schemas/mapping", "internal/plug", "internal/jsonscan", "internal/otlpwire"},
 	"detectors/rules":               {},
 	"sinks":                         {"schemas", "sinks/format", "collector/journal", "internal/plug", "internal/durable", "internal/kafkadial", "internal/tlsconf", "internal/webhooksig"},
 	"sinks/alerting":                {"schemas", "sinks", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
