@@ -70,7 +70,9 @@ func openOTLPOverGRPC(conf otlpConfig, d Deps) (otlpWire, error) {
 		d.Log.Warn("token and events go without TLS; use https outside the machine")
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: refuseMetadata}
-	w := &otlpOverGRPC{conf: conf, target: "dns:///" + u.Host, dial: []grpc.DialOption{
+	// passthrough: the dialer resolves the name, anew for each connection; gRPC's
+	// own resolver asks twice a minute at most.
+	w := &otlpOverGRPC{conf: conf, target: "passthrough:///" + u.Host, dial: []grpc.DialOption{
 		grpc.WithTransportCredentials(trust), grpc.WithConnectParams(otlpReconnect), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", addr) }),
 	}}
