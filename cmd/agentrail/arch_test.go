@@ -45,6 +45,7 @@ var edges = map[string][]string{
 	"sinks/alerting":                {"schemas", "sinks", "internal/plug", "internal/auth", "internal/problem", "internal/durable"},
 	"sinks/format":                  {"schemas"},
 	"sinks/sinktest":                {},
+	"sinks/sinktest/receivers":      {"sinks/sinktest"},
 	"executor":                      {"executor/gate", "internal/plug"},
 	"executor/gate":                 {"internal/plug"},
 	"executor/brake":                {"executor/state", "executor/trail", "schemas"},
