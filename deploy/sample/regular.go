@@ -90,7 +90,7 @@ func searchCrawl(s *scene) {
 }
 
 func stepAdded(s *scene) {
-	a, other := s.scheduled(), s.cast.manual()
+	a, other := s.scheduled(), s.own(s.cast.manual()) // nobody else may have published it
 	s.latest(3 * time.Hour)
 	usual := func(i int) []step {
 		return append(s.reads(s.w.tool("calendar.list_events"), 1+i%4/3), s.writes(s.w.tool("slack.post_message"), 1, 5*time.Second)...)
