@@ -114,10 +114,13 @@ func (b *Outbox) Reserve() bool {
 	return true
 }
 
+// Takes implements Selective.
+func (b *Outbox) Takes(source string) bool { return source != SourceTraces || b.o.Traces != "" }
+
 // Put implements Recorder. If the disk does not take the record it stays in
 // memory, and in its place, until the server or the disk does; that is no error.
 func (b *Outbox) Put(rec Record) error {
-	if rec.Source == SourceTraces && b.o.Traces == "" {
+	if !b.Takes(rec.Source) {
 		b.reserved.Add(-1)
 		return nil
 	}
