@@ -191,6 +191,18 @@ func each[T any](ctx context.Context, conn driver.Conn, sql string, args []any, 
 	}
 }
 
+// collect reads all rows.
+func collect[T any](rows iter.Seq2[T, error]) ([]T, error) {
+	var out []T
+	for v, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
 // fault is a sequence of one error.
 func fault[T any](err error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
