@@ -74,12 +74,12 @@ const eventSelect = "SELECT id, digest, time, received, kind, toString(class), s
 
 // Events yields the events that the query asks for, newest first.
 func (s *Store) Events(ctx context.Context, q Query) iter.Seq2[EventRow, error] {
-	return inWindows(q, time.Now(), func(q Query) iter.Seq2[EventRow, error] {
+	return newestFirst(q, time.Now(), func(q Query) iter.Seq2[EventRow, error] {
 		var f filter
 		if err := errors.Join(q.who(&f), q.what(&f), q.page(&f)); err != nil {
 			return fault[EventRow](err)
 		}
-		return each(ctx, s.conn, eventSelect+f.String()+" ORDER BY time DESC, id DESC"+q.limit(), f.args, scanEvent)
+		return each(ctx, s, eventSelect+f.String()+" ORDER BY time DESC, id DESC"+q.limit()+q.blocks(), f.args, scanEvent)
 	})
 }
 
@@ -106,7 +106,7 @@ func (s *Store) EventByID(ctx context.Context, tenant, id string) (EventRow, err
 	}
 	args := []any{clickhouse.Named("tenant", tenant), clickhouse.Named("id", strings.ToLower(id))}
 	const cond = "tenant = {tenant:String} AND id = unhex({id:String})"
-	for e, err := range each(ctx, s.conn, eventSelect+cond+" ORDER BY received DESC LIMIT 1", args, scanEvent) {
+	for e, err := range each(ctx, s, eventSelect+cond+" ORDER BY received DESC LIMIT 1", args, scanEvent) {
 		if err != nil {
 			return e, err
 		}
@@ -236,7 +236,7 @@ func (s *Store) newestVersions(ctx context.Context, q Query, rows []RunRow) (map
 		run string
 		version
 	}
-	for e, err := range each(ctx, s.conn, "SELECT run, tupleElement(v, 1), tupleElement(v, 2) FROM (SELECT run, max(tuple(toUnixTimestamp64Nano(time), toUnixTimestamp64Nano(received))) AS v FROM runs WHERE "+f.String()+" GROUP BY run)", f.args,
+	for e, err := range each(ctx, s, "SELECT run, tupleElement(v, 1), tupleElement(v, 2) FROM (SELECT run, max(tuple(toUnixTimestamp64Nano(time), toUnixTimestamp64Nano(received))) AS v FROM runs WHERE "+f.String()+" GROUP BY run)", f.args,
 		func(rows driver.Rows) (e entry, err error) { return e, rows.Scan(&e.run, &e.at, &e.received) }) {
 		if err != nil {
 			return nil, err
@@ -254,7 +254,7 @@ func (s *Store) runRecords(ctx context.Context, q Query) iter.Seq2[RunRow, error
 	}
 	stmt := "SELECT run, time, id, received, agent, name, actor, actor_email, owner, subscription, session, trace, toString(initiator), toString(outcome), outcome_text, " +
 		"reason, status, duration, backfill FROM runs WHERE " + f.String() + " ORDER BY time DESC, id DESC" + q.limit()
-	return each(ctx, s.conn, stmt, f.args, func(rows driver.Rows) (r RunRow, err error) {
+	return each(ctx, s, stmt, f.args, func(rows driver.Rows) (r RunRow, err error) {
 		var id string
 		var duration int64
 		err = rows.Scan(&r.Run, &r.Time, &id, &r.Received, &r.Agent, &r.Name, &r.Actor, &r.ActorEmail, &r.Owner, &r.Subscription, &r.Session, &r.Trace,

@@ -73,7 +73,10 @@ func (b *bench) pages(ctx context.Context) error {
 		fmt.Printf("%-52s %8.0f %8.0f %8.0f %8.0f%s\n", p.name, ms(slices.Max(first[i])), ms(took[len(took)/2]), ms(p99), cpu, late)
 	}
 	fmt.Printf("%d of %d over %s\n", over, len(list), pageAim)
-	return nil
+	if err := b.exports(ctx, s); err != nil {
+		return err
+	}
+	return b.paint(ctx, s)
 }
 
 // console is a running serve whose folder is kept from one start to the next,
