@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	_ "embed" // of the policies
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,9 +33,7 @@ func days(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		err = b.play(ctx)
-		b.close()
-		if err != nil {
+		if err = errors.Join(b.play(ctx), b.end()); err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)
 		}
 		all, err := b.judge(ctx, t)
@@ -62,7 +61,7 @@ type day struct {
 	watch *watch.Watch
 	store *state.Store
 	r     *response.Responder
-	end   func()
+	end   func() error
 
 	mu      sync.Mutex
 	now     time.Time
@@ -122,11 +121,9 @@ func newDay(ctx context.Context, dir string, d *sample.Day) (*day, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- b.r.Run(ctx) }()
-	b.end = func() { cancel(); <-done }
+	b.end = func() error { cancel(); return <-done }
 	return b, nil
 }
-
-func (b *day) close() { b.end() }
 
 func (b *day) clock() time.Time {
 	b.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -138,8 +139,7 @@ func (h *house) ready(ctx context.Context, url string, p *part) error {
 
 // stop ends the processes, the last one first.
 func (h *house) stop() {
-	for i := len(h.parts) - 1; i >= 0; i-- {
-		p := h.parts[i]
+	for _, p := range slices.Backward(h.parts) {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.done:
@@ -163,10 +163,12 @@ func eventually(ctx context.Context, most time.Duration, what string, so func() 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(poll):
 		}
 	}
 }
+
+const poll = 5 * time.Millisecond
 
 // refused is an answer that is no success.
 type refused struct {
