@@ -70,11 +70,12 @@ type day struct {
 	labels  map[string]int // by insertId
 	subs    map[[2]string]string
 	names   map[string]string // address by id of a person
-	gone    map[string]bool   // insertIds of records that the brake stopped
-	stopped map[int]int       // how many of them there are, by label
-	by      map[int][]string  // ids of the responses that stopped them, by label
-	runs    map[int]int       // records of runs, by label
-	told    int               // alerts that were handed over
+	pauses  []*pause
+	gone    map[string]bool  // insertIds of records that the brake stopped
+	stopped map[int]int      // how many of them there are, by label
+	by      map[int][]string // ids of the responses that stopped them, by label
+	runs    map[int]int      // records of runs, by label
+	told    int              // alerts that were handed over
 }
 
 func newDay(ctx context.Context, dir string, d *sample.Day) (*day, error) {
@@ -200,7 +201,7 @@ func (b *day) live(ctx context.Context, dl *sample.Delivery) error {
 }
 
 // see reports whether the brake has stopped what the record tells: it is one of a
-// run and, at this time, what it is about is paused. Such a record never comes to
+// run and, at its time, what it is about was paused. Such a record never comes to
 // be. A person is known to platforms by id and by address.
 func (b *day) see(ctx context.Context, dl *sample.Delivery, ev *schemas.Event) (stopped bool, err error) {
 	if ev.ActorEmail != "" {
@@ -221,16 +222,53 @@ func (b *day) see(ctx context.Context, dl *sample.Delivery, ev *schemas.Event) (
 		label = nobody
 	}
 	b.runs[label]++
-	p, stopped := b.store.Paused(ctx, b.subs[[2]string{ev.Agent, user}], ev.Agent, user)
-	if !stopped {
-		p, stopped = b.store.Paused(ctx, "", "", ev.Actor)
+	run := state.Run{Subscription: b.subs[[2]string{ev.Agent, user}], Agent: ev.Agent, User: user}
+	for _, p := range b.pauses {
+		if (p.Covers(run) || p.Covers(state.Run{User: ev.Actor})) && p.held(ev.When()) {
+			b.stopped[label]++
+			b.by[label] = append(b.by[label], p.Response)
+			b.gone[strings.Clone(ev.SourceID)] = true
+			return true, nil
+		}
 	}
-	if stopped {
-		b.stopped[label]++
-		b.by[label] = append(b.by[label], p.Response)
-		b.gone[strings.Clone(ev.SourceID)] = true
+	return false, nil
+}
+
+// pause is one that there is or was.
+type pause struct {
+	state.Pause
+	over time.Time // zero: it is in force
+}
+
+// held reports whether it was in force at that time: a record that arrives late
+// tells of its own time.
+func (p *pause) held(at time.Time) bool {
+	return !at.Before(p.At) && (p.over.IsZero() || at.Before(p.over))
+}
+
+// note takes down which pauses came and went.
+func (b *day) note(ctx context.Context) error {
+	now, err := b.store.Pauses(ctx)
+	if err != nil {
+		return err
 	}
-	return stopped, nil
+	same := func(p state.Pause) func(state.Pause) bool {
+		return func(o state.Pause) bool { return o.Kind == p.Kind && o.Target == p.Target && o.Response == p.Response }
+	}
+	for _, p := range b.pauses {
+		if p.over.IsZero() && !slices.ContainsFunc(now, same(p.Pause)) {
+			p.over = b.clock()
+			if p.Until.Before(p.over) {
+				p.over = p.Until
+			}
+		}
+	}
+	for _, p := range now {
+		if is := same(p); !slices.ContainsFunc(b.pauses, func(o *pause) bool { return is(o.Pause) }) {
+			b.pauses = append(b.pauses, &pause{Pause: p})
+		}
+	}
+	return nil
 }
 
 // ofRun reports whether the record is one of an agent's run: its start, a call of
@@ -249,10 +287,14 @@ const nobody = -1
 
 // settle waits until the responder has done what is due at this time.
 func (b *day) settle(ctx context.Context) error {
-	return eventually(ctx, time.Minute, "the responder rests", func() (bool, error) {
+	err := eventually(ctx, time.Minute, "the responder rests", func() (bool, error) {
 		b.r.Wake()
 		return b.r.Settled(), nil
 	})
+	if err != nil {
+		return err
+	}
+	return b.note(ctx)
 }
 
 // back gives the detectors what the responder and the executor put on record.
@@ -306,11 +348,11 @@ func (b *day) judge(ctx context.Context, t *table) ([]outcome, error) {
 		about := b.about(r)
 		for i, l := range b.Labels {
 			if l.Twin && slices.Contains(b.by[i], r.ID) && len(about) > 0 {
-				t.shared = append(t.shared, fmt.Sprintf("%d records of the twin of %s: an agent or person of it was in %s as well", b.stopped[i], l.Incident, about[0].Incident))
+				t.shared = append(t.shared, fmt.Sprintf("seed %d: %d records of the twin of %s: an agent or person of it was in %s as well", b.Options.Seed, b.stopped[i], l.Incident, about[0].Incident))
 			}
 		}
 		if len(about) == 0 {
-			t.wrong = append(t.wrong, fmt.Sprintf("%s of %s for %s on %s at %s", r.Action, r.Target, r.Rule, r.Entity, r.Asked.Format(time.TimeOnly)))
+			t.wrong = append(t.wrong, fmt.Sprintf("seed %d: %s of %s at %s: %s", b.Options.Seed, r.Action, r.Target, r.Asked.Format(time.DateTime), r.Reason))
 		}
 		for _, l := range about {
 			if o := by[l.Incident]; o.action == "" {
@@ -320,6 +362,9 @@ func (b *day) judge(ctx context.Context, t *table) ([]outcome, error) {
 	}
 	var out []outcome
 	for _, o := range by {
+		if o.action == "" && o.runs > 0 && o.stopped == o.runs {
+			o.action, o.rule = "nothing more to do", "paused before it began"
+		}
 		out = append(out, *o)
 	}
 	return out, nil
