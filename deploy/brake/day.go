@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -234,43 +233,6 @@ func (b *day) see(ctx context.Context, dl *sample.Delivery, ev *schemas.Event) (
 	return false, nil
 }
 
-// pause is one that there is or was.
-type pause struct {
-	state.Pause
-	over time.Time // zero: it is in force
-}
-
-// held reports whether it was in force at that time: a record that arrives late
-// tells of its own time.
-func (p *pause) held(at time.Time) bool {
-	return !at.Before(p.At) && (p.over.IsZero() || at.Before(p.over))
-}
-
-// note takes down which pauses came and went.
-func (b *day) note(ctx context.Context) error {
-	now, err := b.store.Pauses(ctx)
-	if err != nil {
-		return err
-	}
-	same := func(p state.Pause) func(state.Pause) bool {
-		return func(o state.Pause) bool { return o.Kind == p.Kind && o.Target == p.Target && o.Response == p.Response }
-	}
-	for _, p := range b.pauses {
-		if p.over.IsZero() && !slices.ContainsFunc(now, same(p.Pause)) {
-			p.over = b.clock()
-			if p.Until.Before(p.over) {
-				p.over = p.Until
-			}
-		}
-	}
-	for _, p := range now {
-		if is := same(p); !slices.ContainsFunc(b.pauses, func(o *pause) bool { return is(o.Pause) }) {
-			b.pauses = append(b.pauses, &pause{Pause: p})
-		}
-	}
-	return nil
-}
-
 // ofRun reports whether the record is one of an agent's run: its start, a call of
 // a tool, its end. What people do to agents and subscriptions is none.
 func ofRun(ev *schemas.Event) bool {
@@ -300,8 +262,13 @@ func (b *day) settle(ctx context.Context) error {
 // back gives the detectors what the responder and the executor put on record.
 func (b *day) back(ctx context.Context) error {
 	seqs, own, err := b.store.Waiting(ctx, trail.SourceAudit, 1000)
-	if err != nil || len(seqs) > 0 && b.store.Sent(ctx, seqs...) != nil {
+	if err != nil {
 		return err
+	}
+	if len(seqs) > 0 {
+		if err := b.store.Sent(ctx, seqs...); err != nil {
+			return err
+		}
 	}
 	b.mu.Lock()
 	own = append(own, b.records...)
@@ -315,90 +282,4 @@ func (b *day) back(ctx context.Context) error {
 		dl.Records = append(dl.Records, sample.Record{Source: sample.SourceAudit, ID: r.ID, Body: r.Body})
 	}
 	return b.watch.Feed(ctx, dl, b.clock())
-}
-
-// judge holds what was done against the labels.
-func (b *day) judge(ctx context.Context, t *table) ([]outcome, error) {
-	defer b.store.Close()
-	all, err := b.store.Responses(ctx, state.ResponseFilter{Limit: 100_000})
-	if err != nil {
-		return nil, err
-	}
-	slices.Reverse(all) // the first one first
-	t.ordinary, t.hindered = t.ordinary+b.runs[nobody], t.hindered+b.stopped[nobody]
-	by := map[string]*outcome{}
-	for i, l := range b.Labels {
-		o := by[l.Incident]
-		if o == nil {
-			o = &outcome{incident: l.Incident}
-			by[l.Incident] = o
-		}
-		if l.Twin {
-			o.twin = b.stopped[i]
-		} else {
-			o.runs, o.stopped = b.runs[i], b.stopped[i]
-		}
-	}
-	for i := range all {
-		r := &all[i]
-		if r.Confirmed.IsZero() {
-			continue
-		}
-		t.paused++
-		about := b.about(r)
-		for i, l := range b.Labels {
-			if l.Twin && slices.Contains(b.by[i], r.ID) && len(about) > 0 {
-				t.shared = append(t.shared, fmt.Sprintf("seed %d: %d records of the twin of %s: an agent or person of it was in %s as well", b.Options.Seed, b.stopped[i], l.Incident, about[0].Incident))
-			}
-		}
-		if len(about) == 0 {
-			t.wrong = append(t.wrong, fmt.Sprintf("seed %d: %s of %s at %s: %s", b.Options.Seed, r.Action, r.Target, r.Asked.Format(time.DateTime), r.Reason))
-		}
-		for _, l := range about {
-			if o := by[l.Incident]; o.action == "" {
-				o.action, o.rule, o.took = r.Action, r.Rule, r.Confirmed.Sub(l.Start)
-			}
-		}
-	}
-	var out []outcome
-	for _, o := range by {
-		if o.action == "" && o.runs > 0 && o.stopped == o.runs {
-			o.action, o.rule = "nothing more to do", "paused before it began"
-		}
-		out = append(out, *o)
-	}
-	return out, nil
-}
-
-// counted is how long after its last record an incident may still be the reason:
-// detectors count in windows, and sources hand over late.
-const counted = 15 * time.Minute
-
-// about returns the incidents that the response is about: one of their rules
-// told, in their time, and what is paused is theirs.
-func (b *day) about(r *state.Response) (out []sample.Label) {
-	for _, l := range b.Labels {
-		told := slices.ContainsFunc(l.Rules, func(rule string) bool { return strings.HasPrefix(r.Rule, rule) })
-		if !l.Twin && told && !r.Asked.Before(l.Start) && !r.Asked.After(l.End.Add(counted)) && b.hits(r, l) {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
-// hits reports whether the response's target belongs to the label.
-func (b *day) hits(r *state.Response, l sample.Label) bool {
-	for _, e := range l.Entities {
-		switch {
-		case e.ID == r.Target, e.Name == r.Target && e.Kind == "actor":
-			return true
-		case e.Kind == "agent":
-			for k, id := range b.subs {
-				if id == r.Target && k[0] == e.ID {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -91,17 +89,4 @@ func (r *report) broken() error {
 		errs = append(errs, fmt.Errorf("others were hit: %s", strings.Join(r.wrong[:min(len(r.wrong), 10)], "; ")))
 	}
 	return errors.Join(errs...)
-}
-
-// lines yields the lines of a stream until it ends.
-func lines(r io.Reader) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		sc := bufio.NewScanner(r)
-		sc.Buffer(nil, 16<<20)
-		for sc.Scan() {
-			if !yield(sc.Text()) {
-				return
-			}
-		}
-	}
 }
