@@ -127,7 +127,7 @@ func (f *Forwarder) preview(dst []byte, b *schemas.Batch, ev *schemas.Event, v *
 	if err != nil {
 		v.Faulty++
 	}
-	if !pass {
+	if !pass || !f.o.Common.Shadow && quiet(ev) {
 		return dst, false
 	}
 	out := *ev
@@ -137,6 +137,12 @@ func (f *Forwarder) preview(dst []byte, b *schemas.Batch, ev *schemas.Event, v *
 	dst = write(dst, &out)
 	v.Events, v.Bytes = v.Events+1, v.Bytes+int64(len(dst))
 	return dst, true
+}
+
+// Preview returns what the sink sends of an event with its place set, in the
+// sink's format; false if it leaves the event out. It sends nothing.
+func (f *Forwarder) Preview(b *schemas.Batch, ev *schemas.Event) ([]byte, bool) {
+	return f.preview(nil, b, ev, &Volume{})
 }
 
 func (p *Plan) change(ev *schemas.Event) *Change {
