@@ -52,6 +52,9 @@ type Options struct {
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own makes a batch of our own documents, as decode.Own. Mandatory.
 	Own func(tenant string, class schemas.Class, kind string, received int64, docs ...any) (*schemas.Batch, error)
+	// Prove signs a control whose author and roles are from a credential, for
+	// whoever carries it out. Nil: controls are not signed.
+	Prove func(schemas.Control) (string, error)
 	// Open returns a reader of a shard that leaves no trace in the journal and
 	// does not hold retention. Mandatory.
 	Open func(ctx context.Context, shard int, from journal.From) (Reader, error)
