@@ -20,6 +20,7 @@ import (
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/dashboards/grafana"
 	"github.com/agentrail/agentrail/deploy/sample"
+	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -58,11 +59,34 @@ sources:
 		code, got := b.sql("SELECT count() FROM events WHERE class = 'activity'", "")
 		return code == http.StatusOK && got == fmt.Sprintf("%d\n", sent.Accepted)
 	})
+	b.responded()
 	b.await("alerts of agents are in the store", func() bool {
 		_, got := b.sql("SELECT count() > 20 AND countIf(open) > 0 AND countIf(agent != '' AND agent IN (SELECT agent FROM runs)) > 0 FROM alerts_latest", "")
 		return got == "1\n"
 	})
 	return b
+}
+
+// responded sends what an executor records of a pause.
+func (b *boards) responded() {
+	b.t.Helper()
+	who := trail.Who{Program: "agentrail-executor", Log: "agentrail/logs/response", User: "agentrail-response", UserType: "SERVICE", Initiator: trail.InitiatorAPI, Subscription: "sub_1"}
+	at := time.Now().Add(-time.Minute)
+	var body []byte
+	for i, status := range []string{"requested", "confirmed"} {
+		r := who.Response(trail.Response{
+			ID: fmt.Sprintf("resp_1_%d", i+1), Response: "resp_1", Status: status, At: at.Add(time.Duration(i) * time.Second), Text: "read back from executor", Action: "subscription.pause",
+			Target: "sub_1", Policy: "runaway", Author: "policy runaway", Reason: "writes", Mode: "enforce", Via: "executor", Alert: "a1", Rule: "burst", Asked: at, Until: at.Add(time.Hour),
+		})
+		body = append(append(body, r.Body...), '\n')
+	}
+	if r := b.do(http.MethodPost, "/v1/audit", b.token, string(body)); r.StatusCode != http.StatusAccepted {
+		b.t.Fatalf("records of a response: %s", r.Status)
+	}
+	b.await("the response is in the store", func() bool {
+		_, got := b.sql("SELECT seq, status, target, until - time > 3500 FROM responses WHERE id = 'resp_1' ORDER BY seq", "")
+		return got == "1\trequested\tsub_1\t1\n2\tconfirmed\tsub_1\t1\n"
+	})
 }
 
 // sql asks the endpoint as ClickHouse's clients do, by Basic.

@@ -208,7 +208,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	again := &resender{j: j}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
-		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
+		From: j.Head(), Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
 			fw, ok := forwarders[name]
 			return fw, ok
 		},

@@ -307,6 +307,27 @@ func TestServerWithoutStoreSaysSo(t *testing.T) {
 	}
 }
 
+// TestDeadLettersBeforeTheyAreRestored: a letter that is not read back yet is not
+// one that does not exist.
+func TestDeadLettersBeforeTheyAreRestored(t *testing.T) {
+	early := fmt.Errorf("%w: being read back", api.ErrStarting)
+	r := newRig(t, func(o *api.Options) {
+		o.DeadLetters = api.DeadLetters{
+			List: func(context.Context, string, string, int) ([]schemas.DeadLetter, error) { return nil, early },
+			Get:  func(context.Context, string, string) (schemas.DeadLetter, error) { return schemas.DeadLetter{}, early },
+		}
+	})
+	f := func(method, path, body string) {
+		t.Helper()
+		if got := r.do("acme/admin", method, api.Prefix+path, body); got.status != 503 || got.code(t) != "starting" || got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+		}
+	}
+	f("GET", "/dlq", "")
+	f("GET", "/dlq/d1", "")
+	f("POST", "/control", `{"verb":"dlq.retry","target":"d1","reason":"receiver is back"}`)
+}
+
 // TestAnswersFromMemory: where the store is absent, not open yet or behind,
 // memory answers and says so.
 func TestAnswersFromMemory(t *testing.T) {
