@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 
 	"github.com/agentrail/agentrail/internal/plug"
@@ -78,14 +77,8 @@ func (s *otlp) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) 
 			}
 		}
 	}
-	logs := plog.NewLogs()
-	n := s.records(logs, evs)
-	receipt := Receipt{Events: n}
-	p, err := s.encode(logs)
-	if err != nil {
-		return receipt, &WriteError{Kind: KindRefused, Code: "encode", Err: err}
-	}
-	receipt.Bytes = len(p.buf)
+	p, n := s.request(evs)
+	receipt := Receipt{Events: n, Bytes: len(p.buf)}
 	if s.conf.Gzip {
 		p = p.compress()
 	}
@@ -100,36 +93,23 @@ func (s *otlp) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) 
 	return receipt, s.partial(a, n)
 }
 
-// records adds as many events as go into max_bytes, and at least one.
-func (s *otlp) records(logs plog.Logs, evs []schemas.Event) int {
-	rl := logs.ResourceLogs().AppendEmpty()
-	rl.Resource().Attributes().PutStr("service.name", "agentrail")
-	scope := rl.ScopeLogs().AppendEmpty()
-	scope.Scope().SetName("agentrail")
-	list := scope.LogRecords()
-	list.EnsureCapacity(len(evs))
+// request holds as many events as go into max_bytes, and at least one.
+func (s *otlp) request(evs []schemas.Event) (p *payload, n int) {
+	records, limit := newPayload(), int(s.conf.Common.Batch.MaxBytes)
+	defer records.release()
 	var body []byte
-	for i, size := 0, 0; i < len(evs); i++ {
-		body = s.format(body[:0], &evs[i])
-		r := otlpRecord{LogRecord: list.AppendEmpty()}
-		r.fill(&evs[i], string(body))
-		if size += r.size; size > int(s.conf.Common.Batch.MaxBytes) && i > 0 {
-			seen := 0
-			list.RemoveIf(func(plog.LogRecord) bool { seen++; return seen > i })
-			return i
+	var r otlpRecord
+	for ; n < len(evs); n++ {
+		body, r = s.format(body[:0], &evs[n]), r[:0]
+		r.fill(&evs[n], body)
+		if n > 0 && otlpFrame+len(records.buf)+len(r) > limit {
+			break
 		}
+		records.buf = appendBytes(records.buf, otlpLogRecords, r)
 	}
-	return len(evs)
-}
-
-func (s *otlp) encode(logs plog.Logs) (*payload, error) {
-	body, err := plogotlp.NewExportRequestFromLogs(logs).MarshalProto()
-	if err != nil {
-		return nil, fmt.Errorf("encode log records: %w", err)
-	}
-	p := newPayload()
-	p.buf = append(p.buf, body...)
-	return p, nil
+	p = newPayload()
+	p.buf = otlpRequest(p.buf, records.buf)
+	return p, n
 }
 
 // partial is nil if the receiver took all n records. It does not say which ones
@@ -157,10 +137,7 @@ func (s *otlp) partial(a answer, n int) error {
 
 // Probe sends a request without log records.
 func (s *otlp) Probe(ctx context.Context) error {
-	p, err := s.encode(plog.NewLogs())
-	if err != nil {
-		return err
-	}
+	p := newPayload()
 	if s.conf.Gzip {
 		p = p.compress()
 	}
