@@ -32,8 +32,9 @@ var (
 	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
 	wire   = flag.String("wire", "", "what -siem serves beside HTTP: syslog@, grpc@ or kafka@ and an address")
 	keep   = flag.Bool("keep", false, "keep the working folder")
+	only   = flag.String("sinks", "", "the sinks of the sinks row; empty: all")
 	readme = flag.String("readme", "", "file into which the sinks row writes its table")
-	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
+	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there, in the sinks row one for each sink")
 )
 
 func main() {

@@ -15,29 +15,27 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 )
 
-// collectorModule is where the Collector is made of its modules.
-const collectorModule = "deploy/bench/otelcol"
-
-// buildCollector returns the path of the Collector, which is built once.
-func buildCollector(ctx context.Context) (string, error) {
-	version := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", "go.opentelemetry.io/collector/otelcol")
-	version.Dir = collectorModule
-	v, err := version.Output()
+// buildPeer returns the path of a program of a module of its own, whose version
+// is that of the module of: it is built once.
+func buildPeer(ctx context.Context, dir, name, of string) (string, error) {
+	ask := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", of)
+	ask.Dir = dir
+	version, err := ask.Output()
 	if err != nil {
-		return "", fmt.Errorf("ask for the Collector's version: %w", err)
+		return "", fmt.Errorf("ask for the version of %s: %w", of, err)
 	}
-	path, err := filepath.Abs(".cache/bin/otelcol-" + strings.TrimSpace(string(v)))
+	path, err := filepath.Abs(".cache/bin/" + name + "-" + strings.TrimSpace(string(version)))
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	fmt.Println("building an OpenTelemetry Collector; this takes some minutes, once")
+	fmt.Println("building " + filepath.Base(path) + "; this takes some minutes, once")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, ".")
-	build.Dir = collectorModule
+	build.Dir = dir
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the Collector: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return path, nil
 }
@@ -95,25 +93,31 @@ func collectorConfig(dir, addr string, e exporter, sameJob bool) string {
 	return conf
 }
 
-// startCollector starts it with the pipeline and returns the URL of its intake.
-func (b *bench) startCollector(ctx context.Context, dir string, e exporter, sameJob bool) (*process, string, error) {
+// startCollector starts it with the pipeline and returns what sends it the
+// requests.
+func (b *bench) startCollector(ctx context.Context, dir string, e exporter, sameJob bool, bodies [][]byte) (*process, func() error, error) {
+	binary, err := buildPeer(ctx, "deploy/bench/otelcol", "otelcol", "go.opentelemetry.io/collector/otelcol")
+	if err != nil {
+		return nil, nil, err
+	}
 	addr, err := freePort()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	file := filepath.Join(dir, "otelcol.yaml")
 	if err := os.WriteFile(file, []byte(collectorConfig(dir, addr, e, sameJob)), 0o600); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	log := filepath.Join(dir, "otelcol.log")
-	p, err := start(log, b.collector, "--config", file)
+	p, err := start(log, binary, "--config", file)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	if err := waitPort(ctx, addr, p); err != nil {
 		text, _ := os.ReadFile(log)
 		p.stop()
-		return nil, "", errors.Join(err, errors.New(string(text)))
+		return nil, nil, errors.Join(err, errors.New(string(text)))
 	}
-	return p, "http://" + addr + "/v1/logs", nil
+	to := load{url: "http://" + addr + "/v1/logs", contentType: "application/x-protobuf"}
+	return p, func() error { return to.post(ctx, bodies, 4) }, nil
 }

@@ -22,8 +22,6 @@ type bench struct {
 	token  string
 	parser float64 // records per CPU-second of the bare parser, 0 before bound ran
 	runs   int
-
-	collector string // the OpenTelemetry Collector's binary
 }
 
 // flat is the record as a bare parser reads it: the fifteen fields that the

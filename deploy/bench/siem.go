@@ -58,6 +58,15 @@ func runSIEM(ctx context.Context, addr, wire, wireAddr string) error {
 	mux.HandleFunc("GET /services/collector/health/1.0", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"text":"HEC is healthy","code":17}`)
 	})
+	for path, answer := range map[string]string{ // what Filebeat asks of Elasticsearch first
+		"/{$}":      `{"name":"bench","cluster_name":"bench","version":{"number":"7.17.29"},"tagline":"You Know, for Search"}`,
+		"/_license": `{"license":{"status":"active","type":"basic","mode":"basic","uid":"bench"}}`,
+	} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, answer)
+		})
+	}
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
 		t.mu.Lock()
 		defer t.mu.Unlock()

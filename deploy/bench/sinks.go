@@ -10,20 +10,22 @@ import (
 	"time"
 )
 
-// peer is a sink and the exporters of the Collector for the same receiver.
+// peer is a sink and the programs that send to the same receiver.
 type peer struct {
 	kind, wire string
 	sink       string // its fields
 	exporters  []exporter
 }
 
-// exporter is one of the Collector's.
+// exporter is one of the Collector's, or the output of Filebeat.
 type exporter struct {
 	name, wire string
 	config     string
 	attribute  bool // it takes the text from the attribute message
+	filebeat   bool
 }
 
+// nop is the Collector that takes records and sends nothing.
 var nop = exporter{name: "nop", config: "{}"}
 
 // peers send without compression, which costs both the same.
@@ -38,25 +40,24 @@ var peers = []peer{
 	{kind: "syslog", wire: "syslog", sink: "kind: syslog, transport: tcp, address: 'WIRE'", exporters: []exporter{
 		{name: "syslog", wire: "syslog", attribute: true, config: "{endpoint: 127.0.0.1, port: PORT, network: tcp, protocol: rfc5424, enable_octet_counting: true, tls: {insecure: true}, sending_queue: QUEUE}"},
 	}},
-	{kind: "elastic", sink: "kind: elastic, urls: ['HTTP'], gzip: false"},
+	{kind: "elastic", sink: "kind: elastic, urls: ['HTTP'], gzip: false", exporters: []exporter{
+		{name: "Filebeat", filebeat: true, config: "{hosts: ['HTTP'], compression_level: 0, index: bench}"},
+	}},
 	{kind: "splunk", sink: "kind: splunk, url: 'HTTP', token_file: SECRET, gzip: false"},
 	{kind: "datadog", sink: "kind: datadog, url: 'HTTP', api_key_file: SECRET, gzip: false"},
 	{kind: "sumo", sink: "kind: sumo, url_file: URLFILE, gzip: false"},
 }
 
 // sinks compares what a sink costs with what the Collector's exporter to the
-// same receiver costs. Both get the same records 500 a request over HTTP: serve
+// same receiver costs, and Filebeat for Elasticsearch, whose exporter the module
+// proxy does not have. Both get the same records 500 a request over HTTP: serve
 // as NDJSON, which it parses, maps, hashes and syncs to its journal; the
 // Collector as OTLP, ready-made, which is the cheapest way into it, once as a
 // relay that never looks into a record and holds it in memory, once with serve's
-// job: fields read from the JSON, a queue on disk that is synced. Detectors and
-// store are off. The time to start is left out; the receiver, another process,
+// job: fields read from the JSON, a queue on disk that is synced. Filebeat reads
+// them from a file. Detectors and store are off. The time to start is left out; the receiver, another process,
 // checks that each record came once.
 func (b *bench) sinks(ctx context.Context) error {
-	var err error
-	if b.collector, err = buildCollector(ctx); err != nil {
-		return err
-	}
 	text, err := otlpBodies(b.data, 500, false)
 	if err != nil {
 		return err
@@ -82,11 +83,14 @@ func (b *bench) sinks(ctx context.Context) error {
 		fmt.Printf("  %-28s %6.2f µs of CPU a record, %4.0f bytes, %d doubled, peak %.0f MB\n", name, cost[name].last(), float64(r.bytes)/float64(*events), r.dup, r.peak)
 		return nil
 	}
+	peers := slices.DeleteFunc(slices.Clone(peers), func(p peer) bool { return *only != "" && !slices.Contains(strings.Split(*only, ","), p.kind) })
 	for range *reps { // by turns, so that a busy machine disturbs all alike
 		errs := run("serve", func() (result, error) { return b.once(ctx, variant{}) })
 		for _, p := range peers {
 			if errs == nil {
-				errs = run("serve, "+p.kind, func() (result, error) { return b.once(ctx, variant{sink: true, out: p.sink, wire: p.wire}) })
+				errs = run("serve, "+p.kind, func() (result, error) {
+					return b.once(ctx, variant{sink: true, out: p.sink, wire: p.wire, profile: profileOf(p.kind)})
+				})
 			}
 			for _, e := range p.exporters {
 				if errs == nil {
@@ -104,12 +108,19 @@ func (b *bench) sinks(ctx context.Context) error {
 			return errs
 		}
 	}
-	table := peerTable(cost)
+	table := peerTable(peers, cost)
 	fmt.Print("\n" + table)
 	if *readme != "" {
 		return publish(*readme, table)
 	}
 	return nil
+}
+
+func profileOf(kind string) string {
+	if *prof == "" {
+		return ""
+	}
+	return *prof + "." + kind
 }
 
 // costs are those of one row, run by run.
@@ -129,9 +140,9 @@ func (c *costs) median() float64 { return median(slices.Clone(c.us)) }
 
 // peerTable sets them side by side. Alone is the difference to the same program
 // that takes the records and sends nothing.
-func peerTable(cost map[string]*costs) string {
+func peerTable(peers []peer, cost map[string]*costs) string {
 	var t strings.Builder
-	t.WriteString("| sink | serve with it, events per CPU-second | the sink alone | exporter | Collector as a relay | the exporter alone | Collector, same job | sink : exporter alone | serve : relay | serve : same job | bytes an event |\n|" + strings.Repeat("---|", 11) + "\n")
+	t.WriteString("| sink | serve with it, events per CPU-second | the sink alone | peer | as a relay | its exporter alone | the same job | sink : exporter alone | serve : relay | serve : same job | bytes an event |\n|" + strings.Repeat("---|", 11) + "\n")
 	k := func(us float64) string { return fmt.Sprintf("%.0f,000", 1000/us) }
 	for _, p := range peers {
 		whole := cost["serve, "+p.kind]
@@ -141,16 +152,19 @@ func peerTable(cost map[string]*costs) string {
 		}
 		for _, e := range p.exporters {
 			relay, same := cost[e.name], cost[e.name+", same job"]
-			its := relay.median() - cost[nop.name].median()
-			fmt.Fprintf(&t, "| `%s` | %s | %s | `%s` | %s | %s | %s | %.1f | %.1f | %.1f | %.0f : %.0f |\n", p.kind, k(whole.median()), k(alone),
-				e.name, k(relay.median()), k(its), k(same.median()), its/alone, relay.median()/whole.median(), same.median()/whole.median(), whole.bytes, relay.bytes)
+			who, its, ratio := "Filebeat", "", ""
+			if !e.filebeat {
+				us := relay.median() - cost[nop.name].median()
+				who, its, ratio = "Collector, `"+e.name+"`", k(us), fmt.Sprintf("%.1f", us/alone)
+			}
+			fmt.Fprintf(&t, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %.1f | %.1f | %.0f : %.0f |\n", p.kind, k(whole.median()), k(alone),
+				who, k(relay.median()), its, k(same.median()), ratio, relay.median()/whole.median(), same.median()/whole.median(), whole.bytes, relay.bytes)
 		}
 	}
 	return t.String()
 }
 
-// collect runs the Collector over the requests and waits until everything came
-// through.
+// collect runs a peer over the records and waits until everything came through.
 func (b *bench) collect(ctx context.Context, e exporter, sameJob bool, bodies [][]byte) (result, error) {
 	b.runs++
 	dir := filepath.Join(b.dir, fmt.Sprint(b.runs))
@@ -163,14 +177,20 @@ func (b *bench) collect(ctx context.Context, e exporter, sameJob bool, bodies []
 	}
 	defer siem.stop()
 	e.config = siem.fill(e.config)
-	p, url, err := b.startCollector(ctx, dir, e, sameJob)
+	var p *process
+	var feed func() error
+	if e.filebeat {
+		p, feed, err = b.startFilebeat(ctx, dir, e, sameJob)
+	} else {
+		p, feed, err = b.startCollector(ctx, dir, e, sameJob, bodies)
+	}
 	if err != nil {
 		return result{}, err
 	}
 	defer p.stop()
 	userBefore, systemBefore, _ := p.usage()
 	began := time.Now()
-	if err := (load{url: url, contentType: "application/x-protobuf"}).post(ctx, bodies, 4); err != nil {
+	if err := feed(); err != nil {
 		return result{}, err
 	}
 	want := *events
