@@ -142,23 +142,22 @@ func (c *costs) median() float64 { return median(slices.Clone(c.us)) }
 // that takes the records and sends nothing.
 func peerTable(peers []peer, cost map[string]*costs) string {
 	var t strings.Builder
-	t.WriteString("| sink | serve with it, events per CPU-second | the sink alone | peer | as a relay | its exporter alone | the same job | sink : exporter alone | serve : relay | serve : same job | bytes an event |\n|" + strings.Repeat("---|", 11) + "\n")
+	t.WriteString("| sink | serve with it, events per CPU-second | the sink alone, µs | peer | as a relay, events per CPU-second | its exporter alone, µs | the same job, events per CPU-second | serve : relay | serve : same job | bytes an event |\n|" + strings.Repeat("---|", 10) + "\n")
 	k := func(us float64) string { return fmt.Sprintf("%.0f,000", 1000/us) }
 	for _, p := range peers {
 		whole := cost["serve, "+p.kind]
 		alone := whole.median() - cost["serve"].median()
 		if len(p.exporters) == 0 {
-			fmt.Fprintf(&t, "| `%s` | %s | %s | none could be had | | | | | | | %.0f |\n", p.kind, k(whole.median()), k(alone), whole.bytes)
+			fmt.Fprintf(&t, "| `%s` | %s | %.1f | none could be had | | | | | | %.0f |\n", p.kind, k(whole.median()), alone, whole.bytes)
 		}
 		for _, e := range p.exporters {
 			relay, same := cost[e.name], cost[e.name+", same job"]
-			who, its, ratio := "Filebeat", "", ""
+			who, its := "Filebeat", ""
 			if !e.filebeat {
-				us := relay.median() - cost[nop.name].median()
-				who, its, ratio = "Collector, `"+e.name+"`", k(us), fmt.Sprintf("%.1f", us/alone)
+				who, its = "Collector, `"+e.name+"`", fmt.Sprintf("%.1f", relay.median()-cost[nop.name].median())
 			}
-			fmt.Fprintf(&t, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %.1f | %.1f | %.0f : %.0f |\n", p.kind, k(whole.median()), k(alone),
-				who, k(relay.median()), its, k(same.median()), ratio, relay.median()/whole.median(), same.median()/whole.median(), whole.bytes, relay.bytes)
+			fmt.Fprintf(&t, "| `%s` | %s | %.1f | %s | %s | %s | %s | %.1f | %.1f | %.0f : %.0f |\n", p.kind, k(whole.median()), alone,
+				who, k(relay.median()), its, k(same.median()), relay.median()/whole.median(), same.median()/whole.median(), whole.bytes, relay.bytes)
 		}
 	}
 	return t.String()
