@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -136,15 +137,19 @@ func TestWebhookCutOff(t *testing.T) {
 	}
 }
 
-// TestWebhookSignature holds the signature to the specification's own example.
-func TestWebhookSignature(t *testing.T) {
-	key, err := webhookKey(secretA)
-	if err != nil {
-		t.Fatal(err)
+// TestWebhookTimeout tells a receiver that is too slow from a caller that left.
+func TestWebhookTimeout(t *testing.T) {
+	silent := &sinktest.Faulty{Script: func(int, *http.Request) sinktest.Fault { return sinktest.Fault{Silence: true} }}
+	f := func(ctx context.Context, timeout, want string) {
+		t.Helper()
+		s, _ := openTest(t, "webhook", "timeout: "+timeout+"\nurl: "+serve(t, silent)+"\nsecret: "+secretA, nil)
+		_, err := s.Write(ctx, testBatch(1, 1).Events)
+		if we := asWriteError(err); we.Kind != KindRetry || we.Code != want {
+			t.Errorf("code %s, want %s: %v", we.Code, want, err)
+		}
 	}
-	m := hmac.New(sha256.New, key)
-	m.Write([]byte(`msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}`))
-	if got := base64.StdEncoding.EncodeToString(m.Sum(nil)); got != "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" {
-		t.Errorf("got %s", got)
-	}
+	f(t.Context(), "20ms", "timeout")
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	f(gone, "1m", "cancelled")
 }

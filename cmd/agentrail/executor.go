@@ -3,13 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,7 +81,14 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Tokens+" --name me@example.com --tenant "+c.Tenant+" --roles member", "%w", err)
 	}
+	if err := trust(ctx, tokens, c.auth); err != nil {
+		return err
+	}
 	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	proven, err := c.proven()
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	asked := &askedFor{store: store, specs: specs, responder: responder, publishers: c.Publishers, stop: stop, wake: outbox.Wake, tenant: c.Tenant, program: program, now: time.Now, log: log.With("part", "controls")}
 	stops.push("answers", asked.close)
 	hold := brake.New(brake.Options{
-		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert, OnControl: asked.carryOut,
+		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert, OnControl: asked.carryOut, Proven: proven,
 		Log: log.With("part", "brake"), Reg: reg,
 	})
 	engine = engines.New(engines.Options{
@@ -189,51 +190,22 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", c.Listen)
+	l, err := listen(ctx, c.Listen, "executor.listen", c.file, api, log)
 	if err != nil {
-		return hintf("name another address under executor.listen in "+c.file, "listen: %w", err)
+		return err
 	}
-	hs := &http.Server{
-		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- hs.Serve(l) }()
-	stops.push("listener", func() error {
-		sctx, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer done()
-		if hs.Shutdown(sctx) != nil {
-			return hs.Close()
-		}
-		return nil
-	})
-	log.Info("executing", "addr", l.Addr().String(), "tenant", c.Tenant, "version", version)
+	stops.push("listener", l.close)
+	log.Info("executing", "addr", l.addr, "tenant", c.Tenant, "version", version)
 	if o.onReady != nil {
-		o.onReady(l.Addr().String())
+		o.onReady(l.addr)
 	}
-
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-hup:
-			if err := errors.Join(tokens.Reload(), specs.read(ctx)); err != nil {
-				log.Error("not all was read again; the old stays", "err", err)
-			} else {
-				log.Info("tokens and agents read again")
-			}
-		case err := <-served:
-			return fmt.Errorf("listener ended: %w", err)
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-				return cause
-			}
-			log.Info("stopping")
-			return nil
+	return l.wait(ctx, log, func() {
+		if err := errors.Join(tokens.Reload(), specs.read(ctx)); err != nil {
+			log.Error("not all was read again; the old stays", "err", err)
+		} else {
+			log.Info("tokens and agents read again")
 		}
-	}
+	})
 }
 
 // endPatience is how long the executor waits at its end for what runs, and for

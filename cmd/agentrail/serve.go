@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"runtime/pprof"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,6 +77,7 @@ type serveOptions struct {
 	onReady func(addr string, login func(principal string) string)
 	// executor says where the executor is and gives a token of it; nil: the config says.
 	executor func() (base, token string)
+	onRoutes func([]string)  // called with the patterns of the listener before it takes requests; may be nil
 	onStore  func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
 }
 
@@ -118,7 +115,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Auth.Tokens+" --name me --roles ingest,viewer,admin", "%w", err)
 	}
-	if err := tokens.Trust(ctx, c.Auth.Issuers); err != nil {
+	if err := trust(ctx, tokens, &c.Auth); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
@@ -211,7 +208,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	again := &resender{j: j}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
-		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
+		From: j.Head(), Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
 			fw, ok := forwarders[name]
 			return fw, ok
 		},
@@ -264,7 +261,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	// Sources and the listener. They end first.
 	in := newFollowers(ctx, cancel, j, nil, log)
-	mux := http.NewServeMux()
+	mux := &router{}
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
 			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
@@ -299,7 +296,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		}
 	}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own, Prove: key.ProveControl,
 		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
@@ -314,7 +311,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range told.routes(sessions.Require, c.Auth.Tenant, own) {
 		mux.Handle(pattern, h)
 	}
-	tables, err := sqlRoutes(c, st, tokens, log.With("part", "sql"))
+	tables, err := sqlRoutes(c, st, tokens, access, log.With("part", "sql"))
 	if err != nil {
 		return err
 	}
@@ -335,55 +332,30 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range pages.Routes() {
 		mux.Handle(pattern, h)
 	}
-	l, err := net.Listen("tcp", c.Listen)
+	if o.onRoutes != nil {
+		o.onRoutes(mux.patterns)
+	}
+	l, err := listen(ctx, c.Listen, "listen", c.file, mux, log)
 	if err != nil {
-		return hintf("name another address under listen: in "+c.file, "listen: %w", err)
+		return err
 	}
-	hs := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- hs.Serve(l) }()
-	stops.push("listener", func() error {
-		sctx, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer done()
-		if hs.Shutdown(sctx) != nil {
-			return hs.Close()
-		}
-		return nil
-	})
-	log.Info("serving", "addr", l.Addr().String(), "version", version)
+	stops.push("listener", l.close)
+	log.Info("serving", "addr", l.addr, "version", version)
 	f.nameAbandoned(j, c)
 	if o.onReady != nil {
-		o.onReady(l.Addr().String(), func(principal string) string { return loginPath(sessions, principal) })
+		o.onReady(l.addr, func(principal string) string { return loginPath(sessions, principal) })
 	}
-
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-hup:
-			if err := tokens.Reload(); err != nil {
-				log.Error("tokens not read again; the old ones stay", "err", err)
-				continue
-			}
-			log.Info("tokens read again")
-			own.configLoaded(ctx, c, log)
-			if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
-				log.Error("change of roles is not on record", "err", err)
-			}
-			reloadRules(ctx, engine, c, own, log)
-		case err := <-served:
-			return fmt.Errorf("listener ended: %w", err)
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-				return cause
-			}
-			log.Info("stopping")
-			return nil
+	return l.wait(ctx, log, func() {
+		if err := tokens.Reload(); err != nil {
+			log.Error("tokens not read again; the old ones stay", "err", err)
+			return
 		}
-	}
+		log.Info("tokens read again")
+		own.configLoaded(ctx, c, log)
+		if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+			log.Error("change of roles is not on record", "err", err)
+		}
+		reloadRules(ctx, engine, c, own, log)
+		told.reload(ctx, log)
+	})
 }
