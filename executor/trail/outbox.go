@@ -229,7 +229,7 @@ func (b *Outbox) deliver(ctx context.Context, seqs []int64, records []Record) er
 	for i, seq := range seqs {
 		if why, ok := refused[i]; ok {
 			reasons[seq] = why
-			b.o.Log.Error("server will never take a record; it is parked", "source", records[i].Source, "id", records[i].ID, "reason", why)
+			b.o.Log.Error("server will never take a record; it is parked: agentrail executor parked", "source", records[i].Source, "id", records[i].ID, "reason", why)
 			continue
 		}
 		sent = append(sent, seq)
