@@ -17,6 +17,8 @@ var alarmOnly = map[string]string{
 	"subscription-refused": "the platform refused it",
 	"agent-survey":         "a person reads by hand; nothing runs",
 	"trace-harvest":        "a person reads by hand; nothing runs",
+	"search-crawl":         "a person reads by hand, and the alert is of low severity",
+	"step-added":           "told once a run is over and compared; where that is more than 15 minutes later the alert is stale, and nothing acts on it",
 	"export-edited":        "a setting of the platform, changed by a person; nothing runs",
 	"guardrail-edited":     "a setting of the platform, changed by a person; nothing runs",
 	"brake-released":       "who may release the brake may release it again",
