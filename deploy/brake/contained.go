@@ -18,6 +18,8 @@ var alarmOnly = map[string]string{
 	"agent-survey":         "a person reads by hand; nothing runs",
 	"trace-harvest":        "a person reads by hand; nothing runs",
 	"search-crawl":         "a person reads by hand, and the alert is of low severity",
+	"publish-then-edit":    "whether the change is meant a person has to say",
+	"run-bloated":          "as step-added",
 	"step-added":           "told once a run is over and compared; where that is more than 15 minutes later the alert is stale, and nothing acts on it",
 	"export-edited":        "a setting of the platform, changed by a person; nothing runs",
 	"guardrail-edited":     "a setting of the platform, changed by a person; nothing runs",
