@@ -30,7 +30,7 @@ func newGenerator(o Options) *generator {
 		o:     o,
 		start: o.End.Add(-24 * time.Hour),
 		end:   o.End,
-		w:     newWorld(o, newDice(o.Seed, "world")),
+		w:     newWorld(o, newDice(o.World, "world")),
 		ids:   newDice(o.Seed, "ids"),
 		label: -1, copies: map[int]int{}, flush: deliverSpan,
 	}

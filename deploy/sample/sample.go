@@ -35,6 +35,10 @@ type Options struct {
 	Agents int       // default 40, at least 12
 	Users  int       // default 200, at least 60
 
+	// World makes the agents and the people, so that days of several seeds can be
+	// of the same ones. Default: Seed.
+	World uint64
+
 	// Rate is how much ordinary traffic there is, as a multiple of the usual:
 	// background runs and what people do by hand. Incidents and twins stay as
 	// they are. Default 1.
@@ -139,6 +143,7 @@ func (o Options) withDefaults() Options {
 		o.End = time.Now()
 	}
 	o.End = o.End.UTC().Truncate(time.Second)
+	o.World = cmp.Or(o.World, o.Seed)
 	o.Agents = max(cmp.Or(o.Agents, 40), 12)
 	o.Users = max(cmp.Or(o.Users, 200), 60)
 	if o.Rate <= 0 {

@@ -185,13 +185,21 @@ func TestEventsStreamAsNDJSON(t *testing.T) {
 	if n := len(r.log.batches) - before; n != 1 || json.Unmarshal(r.log.batches[before].Events[0].Raw, &c) != nil || c.Verb != schemas.EventsExported || c.Author != "acme-viewer" || c.Args["rows"] != "11000" {
 		t.Errorf("%d batches, the export is on record as %+v", n, c)
 	}
-	r.do("acme/viewer", "GET", api.Prefix+"/events?limit=9999", "", "Accept", "application/x-ndjson")
-	if len(r.log.batches) != before+1 {
-		t.Error("a small answer to a program is on record")
+	for _, accept := range []string{"application/x-ndjson", "text/csv"} {
+		before := len(r.log.batches)
+		r.do("acme/viewer", "GET", api.Prefix+"/events?limit=1", "", "Accept", accept)
+		if len(r.log.batches) != before+1 {
+			t.Errorf("an export of one row as %s is not on record", accept)
+		}
 	}
-	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=1", "")
-	if len(r.log.batches) != before+2 {
-		t.Error("a file that was asked for by name is not on record")
+	before = len(r.log.batches)
+	r.do("acme/viewer", "GET", api.Prefix+"/events?format=csv&actor=nobody", "")
+	if len(r.log.batches) != before+1 {
+		t.Error("an export that found nothing is not on record")
+	}
+	r.do("acme/viewer", "GET", api.Prefix+"/events?limit=10000", "", "Accept", "application/json")
+	if len(r.log.batches) != before+1 {
+		t.Error("a list that was read is on record as an export")
 	}
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "image/png"); got.status != 406 {
 		t.Errorf("image/png: %d", got.status)
