@@ -54,8 +54,8 @@ ROUNDS ?= 50
 faults: build ## kill -9 of serve ROUNDS (50) times, a flipped bit, bad receivers, a full disk
 	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
 
-sinkfaults: ## each sink under each fault of its receiver, as a table
-	$(GO) run ./deploy/faults -modes table
+sinkfaults: ## each sink under each fault of its receiver, as a table; DOC=docs/sinkfaults.md publishes
+	$(GO) run ./deploy/faults -modes table $(if $(DOC),-doc $(DOC))
 
 integration: build ## against programs that we did not write; prints what ran
 	./deploy/integration.sh

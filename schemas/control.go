@@ -15,6 +15,7 @@ type Control struct {
 	At     time.Time         `json:"at"`
 	TTL    time.Duration     `json:"ttl_ns,omitempty"`
 	Args   map[string]string `json:"args,omitempty"`
+	Proof  string            `json:"proof,omitempty"` // signature of the server that took author and roles from a credential
 }
 
 // Verbs of controls that people ask for on the pages and the executor carries

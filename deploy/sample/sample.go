@@ -20,6 +20,7 @@ import (
 const (
 	SourceAudit       = "audit"       // audited API calls
 	SourceWorkflowRun = "workflowrun" // customer events
+	SourceTraces      = "traces"      // OTLP requests, in Weeks only
 )
 
 // Zone is the time zone of the sample's tenant. Detectors that tell working
@@ -60,10 +61,10 @@ type Options struct {
 
 // Record is one record as its source would write it.
 type Record struct {
-	Source string    // SourceAudit or SourceWorkflowRun
-	ID     string    // the record's insertId
+	Source string    // of the delivery
+	ID     string    // the record's insertId; of a trace its id
 	Time   time.Time // when it happened, as written in the record
-	Body   []byte    // one JSON object without a line end; must not be changed
+	Body   []byte    // one JSON object without a line end, or an OTLP request as protobuf; must not be changed
 }
 
 // Delivery is what a source hands over in one request: some hundred records in
@@ -121,7 +122,7 @@ func (d *Day) Benign() int {
 	return n
 }
 
-// Body returns the delivery as NDJSON.
+// Body returns the delivery as NDJSON; of traces as one OTLP request.
 func (d *Delivery) Body() []byte {
 	n := 0
 	for _, r := range d.Records {
@@ -129,8 +130,9 @@ func (d *Delivery) Body() []byte {
 	}
 	b := make([]byte, 0, n)
 	for _, r := range d.Records {
-		b = append(b, r.Body...)
-		b = append(b, '\n')
+		if b = append(b, r.Body...); d.Source != SourceTraces { // requests one after the other are one
+			b = append(b, '\n')
+		}
 	}
 	return b
 }

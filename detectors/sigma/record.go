@@ -205,11 +205,19 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 			default:
 				return appendValue(out, v), true
 			}
-		} else if v, ok := s.ev.LookupRaw(p); ok {
+		} else if v, ok := s.lookup(p); ok {
 			return appendValue(out, v), true
 		}
 	}
 	return out, false
+}
+
+// lookup looks into the raw record; a span has attributes instead of paths.
+func (s eventSource) lookup(path string) (schemas.Value, bool) {
+	if s.ev.Kind == schemas.KindSpan && s.ev.RawText {
+		return spanAttribute(s.ev.Raw, path)
+	}
+	return s.ev.LookupRaw(path)
 }
 
 // below appends the scalars below a path of the raw record.
