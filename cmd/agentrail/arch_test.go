@@ -63,7 +63,7 @@ var edges = map[string][]string{
 	"deploy/sample/agents":          {},
 	"deploy/sample/watch":           {"schemas", "deploy/sample", "collector/decode", "detectors", "detectors/sigma", "internal/plug"},
 	"deploy/scenarios":              {"deploy/sample", "deploy/sample/watch"},
-	"deploy/bench":                  {"collector/journal", "collector/decode", "schemas"},
+	"deploy/bench":                  {"collector/journal", "deploy/sample", "collector/decode", "schemas"},
 	"dashboards/grafana":            {},
 	"dashboards/console":            {"schemas", "internal/auth", "cmd/agentrail/api", "executor/platform", "executor/response", "internal/problem"},
 	"cmd/agentrail/api":             {"schemas", "collector/journal", "collector/survey", "internal/auth", "internal/problem", "internal/rest"},
