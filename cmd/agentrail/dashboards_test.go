@@ -179,6 +179,9 @@ func TestPanels(t *testing.T) {
 		"agent":  literal(b.one("SELECT agent FROM alerts_latest WHERE agent != '' AND agent IN (SELECT agent FROM runs) GROUP BY agent ORDER BY count() DESC LIMIT 1")),
 	}
 	all := map[string]string{"tenant": "tenant", "agent": "agent", "actor": "actor", "run": picks["run"]}
+	counts := b.tallied(strings.Trim(picks["agent"], "'"), strings.Trim(picks["run"], "'"), trace)
+	counts.spans = []string{row("agent-platform", "invoke_agent", 5, "Unset", trace), row("agent-platform", "execute_tool", 5, "Unset", trace)}
+	should := counts.panels()
 	for _, d := range grafana.All() {
 		for _, v := range d.Variables {
 			if v.Query != "" {
@@ -196,6 +199,26 @@ func TestPanels(t *testing.T) {
 				values = picks
 			}
 			got := b.table(expand(p.Query, values))
+			name := d.UID + ": " + p.Title
+			w, known := should[name]
+			if delete(should, name); !known {
+				t.Errorf("%s: nothing says what it should show", name)
+			}
+			why, tries := w.differs(p, got), 0
+			if strings.Contains(p.Query, "alerts_latest") { // alerts go on meanwhile
+				b.await(name+" shows what was counted", func() bool {
+					if why != "" {
+						counts.readAlerts()
+						w, got = counts.panels()[name], b.table(expand(p.Query, values))
+						why = w.differs(p, got)
+					}
+					tries++
+					return why == "" || tries > 500
+				})
+			}
+			if why != "" {
+				t.Errorf("%s %s", name, why)
+			}
 			var names []string
 			for _, m := range got.Meta {
 				names = append(names, m.Name)
@@ -215,6 +238,9 @@ func TestPanels(t *testing.T) {
 			one := map[string]string{"tenant": picks["tenant"], "agent": picks["agent"], "actor": literal("it's nobody"), "run": picks["run"]}
 			b.table(expand(p.Query, one))
 		}
+	}
+	for name := range should {
+		t.Errorf("there is no panel %s", name)
 	}
 	b.strangers()
 	b.contentOnRecord()

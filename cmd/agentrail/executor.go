@@ -32,6 +32,7 @@ func newExecutor(c *console) *cobra.Command {
 		Example: "  agentrail executor --config /etc/agentrail/agentrail.yaml",
 		Args:    cobra.NoArgs,
 	}
+	cmd.AddCommand(newExecutorParked(c), newExecutorResend(c))
 	cmd.Flags().StringVar(&file, "config", "agentrail.yaml", "config file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(file)

@@ -56,18 +56,18 @@ func TestControlProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, change := range map[string]func(*schemas.Control){
-		"no proof":           func(c *schemas.Control) { c.Proof = "" },
-		"half a proof":       func(c *schemas.Control) { c.Proof = c.Proof[:len(c.Proof)/2] },
-		"another server's":   func(c *schemas.Control) { c.Proof = other },
-		"another author":     func(c *schemas.Control) { c.Author = "bob" },
-		"another role":       func(c *schemas.Control) { c.Roles[0] = "admin" },
-		"another verb":       func(c *schemas.Control) { c.Verb = "tenant.resume" },
-		"another target":     func(c *schemas.Control) { c.Target = "s2" },
-		"another tenant":     func(c *schemas.Control) { c.Tenant = "rival" },
-		"another id":         func(c *schemas.Control) { c.ID = "c2" },
-		"another time":       func(c *schemas.Control) { c.At = c.At.Add(time.Second) },
-		"another end":        func(c *schemas.Control) { c.TTL++ },
-		"another argument":   func(c *schemas.Control) { c.Args["a"] = "2" },
+		"no proof":         func(c *schemas.Control) { c.Proof = "" },
+		"half a proof":     func(c *schemas.Control) { c.Proof = c.Proof[:len(c.Proof)/2] },
+		"another server's": func(c *schemas.Control) { c.Proof = other },
+		"another author":   func(c *schemas.Control) { c.Author = "bob" },
+		"another role":     func(c *schemas.Control) { c.Roles[0] = "admin" },
+		"another verb":     func(c *schemas.Control) { c.Verb = "tenant.resume" },
+		"another target":   func(c *schemas.Control) { c.Target = "s2" },
+		"another tenant":   func(c *schemas.Control) { c.Tenant = "rival" },
+		"another id":       func(c *schemas.Control) { c.ID = "c2" },
+		"another time":     func(c *schemas.Control) { c.At = c.At.Add(time.Second) },
+		"another end":      func(c *schemas.Control) { c.TTL++ },
+		"another argument": func(c *schemas.Control) { c.Args["a"] = "2" },
 	} {
 		if err := check(got(change)); !errors.Is(err, notary.ErrNotProven) {
 			t.Errorf("%s: %v", what, err)

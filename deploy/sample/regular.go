@@ -39,16 +39,16 @@ func (s *scene) scheduled() *agent {
 }
 
 // runDrift is a trigger that feeds itself: from a start in some minutes to five
-// in one.
+// in one, where it stays.
 func runDrift(s *scene) {
 	a, t := s.scheduled(), s.w.tool("jira.search_issues")
-	s.latest(100 * time.Minute)
+	s.latest(130 * time.Minute)
 	most := s.many(23, 26)
 	usual := func(int) []step { return s.reads(t, 1) }
 	climb := func(at time.Time) {
-		const buckets = 15
-		for i := range buckets {
-			n := 2 + most*i/(buckets-1)
+		const climbs, stays = 15, 6 // five minutes each
+		for i := range climbs + stays {
+			n := 2 + most*min(i, climbs)/climbs
 			apart := 5 * time.Minute / time.Duration(n)
 			for k := range n {
 				start := at.Add(time.Duration(i)*5*time.Minute + time.Duration(k)*apart + s.d.span(0, apart/4))
@@ -90,7 +90,7 @@ func searchCrawl(s *scene) {
 }
 
 func stepAdded(s *scene) {
-	a, other := s.scheduled(), s.cast.manual()
+	a, other := s.scheduled(), s.own(s.cast.manual()) // nobody else may have published it
 	s.latest(3 * time.Hour)
 	usual := func(i int) []step {
 		return append(s.reads(s.w.tool("calendar.list_events"), 1+i%4/3), s.writes(s.w.tool("slack.post_message"), 1, 5*time.Second)...)

@@ -166,11 +166,22 @@ func (j *judge) about(a *schemas.Alert, fresh []string) int {
 		return best
 	}
 	for i, l := range j.labels {
-		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted)) && l.Concerns(a) {
+		if !j.mayTell(i, a) || a.LastSeen.Before(l.Start) || a.LastSeen.After(l.End.Add(counted)) || !l.Concerns(a) {
+			continue
+		}
+		if l.isAbout(a) {
 			return i
 		}
+		if best < 0 { // somebody in it is in another label as well
+			best = i
+		}
 	}
-	return -1
+	return best
+}
+
+// isAbout reports whether the alert is about an entity of the label itself.
+func (l Label) isAbout(a *schemas.Alert) bool {
+	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool { return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID })
 }
 
 // also reports whether an alert that tells of no incident it should tell of is
@@ -206,9 +217,8 @@ func (j *judge) mayTell(i int, a *schemas.Alert) bool {
 
 // Concerns reports whether the alert is about something or somebody in the label.
 func (l Label) Concerns(a *schemas.Alert) bool {
-	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
-		return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID ||
-			e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)
+	return l.isAbout(a) || slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
+		return e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 type value struct {
 	kind  schemas.ValueKind
 	text  string // as written; whole numbers without exponent and fraction
-	lower string
+	lower string // the same string where it is in lower case
 }
 
 func valueOf(kind schemas.ValueKind, text string) value {
@@ -343,6 +343,7 @@ type view struct {
 
 	together map[int]*literals // of the index: what to look for in a slot at once
 	hits     []uint32          // by number of the item
+	asked    []verified        // by number of the item that is asked once
 }
 
 type slot struct {
@@ -357,6 +358,7 @@ func (v *view) reset(src source, fields int) {
 	if v.gen++; v.gen == 0 || len(v.slots) < fields {
 		v.gen, v.slots, v.every = 1, make([]slot, fields), slot{}
 		clear(v.hits)
+		clear(v.asked)
 	}
 }
 
