@@ -3,11 +3,15 @@
 // counts, with the parts switched on one by one, beside a bare JSON parser that
 // extracts the same fields from the same records.
 //
-//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal,detect,backtest,sinks]
+//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal,detect,backtest,sinks,pages]
 //
 // The journal row compares appends to the journal with hashicorp/raft-wal, whose
 // module is fetched for it; the sinks row, which runs when it is named, compares
 // each sink with the exporter of an OpenTelemetry Collector that is built for it.
+//
+// The pages row fills a server with -stored events and asks every page of the
+// console for them; it needs some 14 GB for ten million, and is run only when it
+// is named.
 //
 // CPU is user plus system time of the process from /proc, children apart. The
 // receiver runs as its own process and checks that each event arrived once.
