@@ -221,7 +221,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/events", readers, false, a.events},
 		{"GET " + Prefix + "/events/{id}", readers, false, a.event},
 		{"GET " + Prefix + "/runs", readers, false, a.runs},
-		{"GET " + Prefix + "/traces", readers, false, a.traces},
+		{"GET " + Prefix + "/traces", contents, false, a.traces},
 		{"GET " + Prefix + "/traces/{id}", readers, false, a.trace},
 		{"GET " + Prefix + "/alerts", readers, false, a.alerts},
 		{"GET " + Prefix + "/alerts/{id}", readers, false, a.alert},
