@@ -28,7 +28,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
-	"github.com/agentrail/agentrail/deploy/sample"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -143,7 +142,7 @@ func startChrome(t *testing.T, server string) *chrome {
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(actx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 8*time.Minute)
 	t.Cleanup(cancel)
 	u, err := url.Parse(server)
 	if err != nil {
@@ -386,54 +385,6 @@ const pageContrast = `(() => {
 	}
 	return [...out];
 })()`
-
-// TestScreenshots plays the sample day and takes the pictures of the docs.
-func TestScreenshots(t *testing.T) {
-	if *screenshots == "" {
-		return // the command is: make screenshots
-	}
-	s := startInProcess(t, "  - {kind: subscription, zone: "+sample.Zone+"}\n  - {kind: burst}\n  - {kind: denial}")
-	day := sample.Generate(sample.Options{Seed: 1})
-	if _, err := (&sample.Sender{URL: s.url, Token: s.token}).Play(t.Context(), day, nil); err != nil {
-		t.Fatal(err)
-	}
-	for i, name := range []string{"denials", "subscription", "burst"} { // what happens now, the newest last
-		dls, _, err := sample.Plant(sample.Options{Seed: 1}, name, time.Now(), uint64(i))
-		if err == nil {
-			_, err = (&sample.Sender{URL: s.url, Token: s.token}).Play(t.Context(), &sample.Day{Deliveries: dls}, nil)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.drained(t)
-	c := startChrome(t, s.url)
-	c.run(chromedp.EmulateViewport(1280, 900), chromedp.Navigate(s.url+s.login("jane")), chromedp.WaitVisible(chromedp.CSS("#open-alerts a.title")))
-	c.await(`document.getElementById("live").textContent === "live"`)
-	c.picture("page", 1280, 900, false, false)
-	if os.Getenv("AGENTRAIL_ALL_PICTURES") == "" {
-		c.clean()
-		return
-	}
-	for _, p := range [][2]string{{"overview", "/"}, {"alerts", "/alerts?state=all"}, {"events", "/events"}} {
-		c.run(chromedp.Navigate(s.url+p[1]), chromedp.WaitVisible(chromedp.CSS("tbody tr")))
-		c.pictures(p[0])
-	}
-	c.run(chromedp.Navigate(s.url+"/alerts"), chromedp.Click(chromedp.CSS("a.title")), chromedp.WaitVisible(chromedp.CSS(".record summary")), chromedp.Click(chromedp.CSS(".record summary")))
-	c.pictures("alert")
-	c.run(chromedp.Click(chromedp.CSS(".record .more a")), chromedp.WaitVisible(chromedp.CSS("#h-fields")))
-	c.pictures("event")
-	c.run(chromedp.Click(chromedp.CSS(".who button")), chromedp.WaitVisible(chromedp.CSS("#token")))
-	c.pictures("login")
-	c.clean()
-}
-
-func (c *chrome) pictures(name string) {
-	c.t.Helper()
-	c.picture(name+"-light", 1280, 900, false, true)
-	c.picture(name+"-dark", 1280, 900, true, true)
-	c.picture(name+"-360", 360, 780, false, true)
-}
 
 // drained waits until no consumer is behind.
 func (s *inProcess) drained(t *testing.T) {

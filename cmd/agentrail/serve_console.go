@@ -93,6 +93,9 @@ func settings(c *config) (out []web.Setting) {
 	add("alerting", "link", "%s", c.Alerting.Link)
 	add("console", "executor_url", "%s", cmp.Or(c.Console.ExecutorURL, "none"))
 	secret("console", "executor_token", c.Console.ExecutorToken, c.Console.ExecutorTokenFile)
+	if c.Console.TraceLink != "" {
+		add("console", "trace_link", "%s", c.Console.TraceLink)
+	}
 	add("console", "executor_tenant", "%s", c.Console.ExecutorTenant)
 	return out
 }

@@ -102,6 +102,7 @@ type agentPage struct {
 	Deeds         []deed
 	Away          string
 	Sentence      string // what it usually does
+	Writes        *chart
 }
 
 func (c *Console) agent(r *http.Request, f *frame) (view, error) {
@@ -136,7 +137,8 @@ func (c *Console) agent(r *http.Request, f *frame) (view, error) {
 	}
 	p.Deeds = c.agentDeeds(f, r.URL.Path, &p)
 	p.Sentence = usually(p.Runs)
-	return view{template: "agent.html", fragments: []string{"agent-head", "agent-history"}, every: pageEvery, data: p}, nil
+	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Agent: name})
+	return view{template: "agent.html", fragments: []string{"agent-head", "agent-writes", "agent-history"}, every: pageEvery, data: p}, nil
 }
 
 // take draws from the review what the page shows of it.

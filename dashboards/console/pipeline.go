@@ -94,6 +94,7 @@ type rates struct {
 	last    api.Status
 	at      time.Time // of last
 	samples []sample  // oldest first
+	lags    lags
 }
 
 type sample struct {
@@ -142,6 +143,14 @@ func (r *rates) sample() {
 	if len(r.samples) > samplesKept {
 		r.samples = slices.Delete(r.samples, 0, 1)
 	}
+	r.lags.note(r.at, r.last)
+}
+
+// lagChart draws how far the sinks were behind; nil if nothing is known yet.
+func (r *rates) lagChart() *chart {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lags.chart(r.clock())
 }
 
 func counts(st api.Status) map[string]uint64 {

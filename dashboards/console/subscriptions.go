@@ -204,6 +204,7 @@ type subscriptionPage struct {
 	Alerts  []schemas.Alert
 	History history
 	Deeds   []deed
+	Writes  *chart
 	Trail   bool
 	Away    string
 }
@@ -239,9 +240,10 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	if p.Runs, _, err = c.runRows(ctx, tenant, api.Query{Subscription: id, Limit: 10}); err != nil {
 		return view{}, err
 	}
+	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Subscription: id})
 	here := r.URL.Path
 	p.Deeds = c.brakeDeeds(f, here, "subscription", id, p.S.Pause)
-	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-history"}, data: p}, nil
+	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-writes", "subscription-history"}, data: p}, nil
 }
 
 // brakeDeeds are the forms that stop something or let it go on.
