@@ -78,6 +78,9 @@ func (b *backtests) pages() web.Backtests {
 
 // start opens the detectors and begins to read.
 func (b *backtests) start(tenant, by string, ask web.BacktestRequest) (string, error) {
+	if ask.Draft != "" {
+		ask.Rule = ""
+	}
 	s, title, err := b.side(ask)
 	if err != nil {
 		return "", err

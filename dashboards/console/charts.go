@@ -35,11 +35,11 @@ type usualBand struct {
 	High float64 `json:"high"`
 }
 
-// newChart returns a chart of the steps from one time to another, maxSteps at
-// most, without series.
+// newChart returns a chart without series of the steps from that which one time
+// lies in to that which another lies in, maxSteps at most.
 func newChart(id, title, unit string, from, to time.Time, step time.Duration) *chart {
 	from = from.UTC().Truncate(step)
-	n := int((to.Sub(from) + step - 1) / step)
+	n := int(to.Sub(from)/step) + 1
 	return &chart{ID: id, Title: title, Unit: unit, From: from, Step: step, steps: min(max(n, 1), maxSteps)}
 }
 

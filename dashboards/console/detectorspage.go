@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
@@ -113,12 +114,18 @@ func (c *Console) inForce(ctx context.Context, f *frame, p *detectorPage) {
 		return
 	}
 	for i := range list.Rules {
-		rule := &list.Rules[i]
-		if at := slices.IndexFunc(p.Rules, func(row ruleRow) bool { return row.Rule == rule.Name }); at >= 0 {
-			p.Rules[at].InForce = rule
-			continue
+		rule, found := &list.Rules[i], false
+		for at := range p.Rules {
+			row := &p.Rules[at]
+			whole := row.Rule == rule.Name
+			if whole || strings.HasPrefix(row.Rule, rule.Name+".") && row.InForce == nil { // a part of what a detector tells
+				row.InForce = rule
+			}
+			found = found || row.InForce == rule
 		}
-		p.Silent = append(p.Silent, ruleRow{Rule: rule.Name, Title: rule.Title, InForce: rule, Severity: schemas.Severity(rule.Severity)})
+		if !found {
+			p.Silent = append(p.Silent, ruleRow{Rule: rule.Name, Title: rule.Title, InForce: rule, Severity: schemas.Severity(rule.Severity)})
+		}
 	}
 	slices.SortStableFunc(p.Silent, func(a, b ruleRow) int {
 		return cmp.Or(cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.Rule, b.Rule))
