@@ -205,7 +205,7 @@ func (s *tempo) poll(ctx context.Context) error {
 			return err
 		}
 		s.state.Until = to
-		if err := s.state.save(); err != nil {
+		if err := saveState(s.state.path, s.state); err != nil {
 			return err
 		}
 		s.seen.forget()

@@ -509,7 +509,7 @@ func TestTempoConfig(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{"{": "remove it", `{"version":2}`: "version 2"} {
+	for text, want := range map[string]string{"{": "move " + file + " away", `{"version":2}`: "version 2"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

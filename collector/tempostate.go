@@ -2,16 +2,8 @@ package collector
 
 import (
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/agentrail/agentrail/internal/durable"
 )
 
 // tempoState is the cursor of one source, kept in one file.
@@ -24,30 +16,13 @@ type tempoState struct {
 
 func loadTempoState(path string) (*tempoState, error) {
 	s := &tempoState{Version: 1, path: path}
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read cursor: %w", err)
-	}
-	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fmt.Errorf("read cursor %s: %w; to read again what since covers, remove it", path, err)
+	if err := loadState(path, s); err != nil {
+		return nil, err
 	}
 	if s.Version != 1 {
-		return nil, fmt.Errorf("cursor %s has version %d, this program knows 1", path, s.Version)
+		return nil, fmt.Errorf("%s has version %d, this program knows 1", path, s.Version)
 	}
 	return s, nil
-}
-
-func (s *tempoState) save() error {
-	if err := durable.Mkdir(filepath.Dir(s.path)); err != nil {
-		return fmt.Errorf("keep cursor: %w", err)
-	}
-	if err := durable.WriteFile(s.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(s) }); err != nil {
-		return fmt.Errorf("keep cursor: %w", err)
-	}
-	return nil
 }
 
 // spanKey names a span.

@@ -14,6 +14,7 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
+// TestBurst holds S23: many background writes or tool calls at once.
 func TestBurst(t *testing.T) {
 	f := func(name string, write func(s *story), want ...string) {
 		t.Helper()

@@ -12,6 +12,7 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
+// TestDenial holds S25: many refusals at once.
 func TestDenial(t *testing.T) {
 	f := func(name string, write func(s *story), want ...string) {
 		t.Helper()

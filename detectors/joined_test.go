@@ -32,6 +32,7 @@ func (s *story) seen(at time.Time, n int, agent string, record, calls, trace boo
 	s.event(at.Add(time.Duration(n)*10*time.Minute+time.Hour), "search", nil)
 }
 
+// TestJoined holds S24: runs, calls and traces that do not belong together.
 func TestJoined(t *testing.T) {
 	f := statistic(t, "joined", "")
 	after := noon.Add(12 * time.Hour)

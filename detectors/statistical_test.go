@@ -243,6 +243,7 @@ func (s *story) runOf(at time.Time, id string, tools ...string) {
 	})
 }
 
+// TestShape holds S24: runs whose steps deviate from normal.
 func TestShape(t *testing.T) {
 	f := statistic(t, "shape", "")
 	usual := func(s *story) time.Time {
@@ -323,6 +324,7 @@ func (s *story) span(at time.Time, trace, name string, took time.Duration, token
 	})
 }
 
+// TestTrace holds S24: traces that deviate from normal.
 func TestTrace(t *testing.T) {
 	f := statistic(t, "trace", "")
 	usual := func(s *story) time.Time {

@@ -17,6 +17,7 @@ func who(actor string) func(*schemas.Event) {
 	return func(ev *schemas.Event) { ev.Actor, ev.ActorEmail = actor, "" }
 }
 
+// TestSubscription holds S22: who made, edited or deleted which subscription is said.
 func TestSubscription(t *testing.T) {
 	const cfg = "{zone: Europe/Berlin, hours: '08:00-18:00', weekdays: [mon, tue, wed, thu, fri], tenants: {night: {hours: '22:00-06:00'}}}"
 	berlin, err := time.LoadLocation("Europe/Berlin")

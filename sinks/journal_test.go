@@ -48,6 +48,7 @@ func decodeLines(b *schemas.Batch) error {
 
 // TestForwarderOnAJournal follows a journal on disk into a failing collector,
 // stops twice in the middle and goes on: every record arrives or is parked.
+// It holds S20.
 func TestForwarderOnAJournal(t *testing.T) {
 	const batches, size = 30, 100
 	poison := testID(7, 13).String()

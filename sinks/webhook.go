@@ -2,9 +2,7 @@ package sinks
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/internal/webhooksig"
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks/format"
 )
@@ -44,7 +43,7 @@ type webhookConfig struct {
 type webhook struct {
 	conf   webhookConfig
 	url    string
-	keys   [][]byte
+	keys   []webhooksig.Key
 	client *http.Client
 	format format.Func
 	single bool
@@ -85,7 +84,7 @@ func (w *webhook) setup(newClient ClientFactory) error {
 		if s == "" {
 			continue
 		}
-		key, err := webhookKey(s)
+		key, err := webhooksig.Parse(s.Reveal())
 		if err != nil {
 			return err
 		}
@@ -93,21 +92,6 @@ func (w *webhook) setup(newClient ClientFactory) error {
 	}
 	w.client, err = newClient(w.conf.TLS, w.conf.Common.InFlight)
 	return err
-}
-
-func webhookKey(s plug.Secret) ([]byte, error) {
-	text, ok := strings.CutPrefix(s.Reveal(), "whsec_")
-	if !ok {
-		return nil, errors.New("secret: does not begin with whsec_")
-	}
-	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, errors.New("secret: what follows whsec_ is not base64")
-	}
-	if len(key) < 24 || len(key) > 64 {
-		return nil, fmt.Errorf("secret: has %d bytes; the specification wants 24 to 64", len(key))
-	}
-	return key, nil
 }
 
 // Write posts one request.
@@ -130,7 +114,10 @@ func (w *webhook) Write(ctx context.Context, evs []schemas.Event) (Receipt, erro
 		return receipt, errors.New("make request: url is not usable")
 	}
 	req.Body, req.ContentLength = p.body(), int64(len(p.buf))
-	w.sign(req.Header, messageID(evs[:receipt.Events]), time.Now(), p.buf)
+	req.Header.Set("Content-Type", "application/json")
+	if err := webhooksig.Sign(req.Header, messageID(evs[:receipt.Events]), time.Now(), p.buf, w.keys...); err != nil {
+		return receipt, err
+	}
 	a, err := exchange(w.client, req)
 	if err != nil {
 		return receipt, networkFailure(ctx, err)
@@ -183,21 +170,6 @@ func messageID(evs []schemas.Event) string {
 		h.Write(evs[i].ID[:])
 	}
 	return "msg_" + hex.EncodeToString(h.Sum(nil)[:16])
-}
-
-func (w *webhook) sign(h http.Header, id string, now time.Time, body []byte) {
-	stamp := strconv.FormatInt(now.Unix(), 10)
-	var signatures []string
-	for _, key := range w.keys {
-		m := hmac.New(sha256.New, key)
-		m.Write([]byte(id + "." + stamp + "."))
-		m.Write(body)
-		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(m.Sum(nil)))
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Webhook-Id", id)
-	h.Set("Webhook-Timestamp", stamp)
-	h.Set("Webhook-Signature", strings.Join(signatures, " "))
 }
 
 // webhookFailure maps a status to what is to be done.

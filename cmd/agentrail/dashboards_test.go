@@ -133,6 +133,7 @@ func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + 
 // TestPanels runs every SQL query of every dashboard through the endpoint, with
 // All and with one value chosen, and looks for the columns and rows that the
 // panel shows.
+// It holds S36.
 func TestPanels(t *testing.T) {
 	b := newBoards(t)
 	trace := b.one("SELECT trace FROM events WHERE trace != '' AND access = 'write' AND run IN (SELECT run FROM runs) ORDER BY time DESC LIMIT 1")

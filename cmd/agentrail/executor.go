@@ -3,13 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -189,51 +183,22 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", c.Listen)
+	l, err := listen(ctx, c.Listen, "executor.listen", c.file, api, log)
 	if err != nil {
-		return hintf("name another address under executor.listen in "+c.file, "listen: %w", err)
+		return err
 	}
-	hs := &http.Server{
-		Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- hs.Serve(l) }()
-	stops.push("listener", func() error {
-		sctx, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer done()
-		if hs.Shutdown(sctx) != nil {
-			return hs.Close()
-		}
-		return nil
-	})
-	log.Info("executing", "addr", l.Addr().String(), "tenant", c.Tenant, "version", version)
+	stops.push("listener", l.close)
+	log.Info("executing", "addr", l.addr, "tenant", c.Tenant, "version", version)
 	if o.onReady != nil {
-		o.onReady(l.Addr().String())
+		o.onReady(l.addr)
 	}
-
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-hup:
-			if err := errors.Join(tokens.Reload(), specs.read(ctx)); err != nil {
-				log.Error("not all was read again; the old stays", "err", err)
-			} else {
-				log.Info("tokens and agents read again")
-			}
-		case err := <-served:
-			return fmt.Errorf("listener ended: %w", err)
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-				return cause
-			}
-			log.Info("stopping")
-			return nil
+	return l.wait(ctx, log, func() {
+		if err := errors.Join(tokens.Reload(), specs.read(ctx)); err != nil {
+			log.Error("not all was read again; the old stays", "err", err)
+		} else {
+			log.Info("tokens and agents read again")
 		}
-	}
+	})
 }
 
 // endPatience is how long the executor waits at its end for what runs, and for

@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// rows is which tests hold the demands on agents and their gates, row by row;
-// each of them names its row, in its comment or beside the case.
+// rows is which tests hold what is demanded of the product, row by row; each of
+// them names its row, in its comment or beside the case.
 var rows = map[string][]string{
 	"S1":  {"executor/run.TestS1IdentityOfTheSubscriber", "executor/gate.TestGates", "executor/platform.TestNobodyElsesSubscription", "cmd/agentrail.TestExecutorMCP"},
 	"S2":  {"executor/gate.TestGates", "executor.TestFaults"},
@@ -34,6 +35,12 @@ var rows = map[string][]string{
 	"S17": {"executor/platform.TestSubscription", "executor/platform.TestRuns", "cmd/agentrail.TestExecutor", "cmd/agentrail.TestExecutorCutFromTheServer"},
 	"S18": {"cmd/agentrail.TestExecutor"},
 	"S19": {"cmd/agentrail.TestRunWithItsTrace"},
+	"S20": {"sinks.TestForwarderOnAJournal"},
+	"S21": {"cmd/agentrail/api.TestEventsAsCSVAreNoFormulas"},
+	"S22": {"detectors.TestSubscription"},
+	"S23": {"detectors.TestBurst"},
+	"S24": {"detectors.TestJoined", "detectors.TestShape", "detectors.TestTrace"},
+	"S25": {"detectors.TestDenial"},
 	"S26": {"cmd/agentrail.TestExecutor"},
 	"S27": {"cmd/agentrail.TestSpecsAreReadAgain", "cmd/agentrail.TestInteractive"},
 	"S28": {"cmd/agentrail.TestExecutor", "executor.TestFaults"},
@@ -42,7 +49,9 @@ var rows = map[string][]string{
 	"S31": {"executor/platform.TestModeration", "executor/platform.TestReview"},
 	"S32": {"executor/platform.TestWhoMaySubscribe", "executor/gate.TestGates"},
 	"S33": {"executor/platform.TestSubscription", "cmd/agentrail.TestSpecsAreReadAgain"},
+	"S34": {"executor/response.TestAlertsAndPolicies"},
 	"S35": {"executor/platform.TestReview"},
+	"S36": {"cmd/agentrail.TestPanels"},
 }
 
 // TestRows: each row has its tests, and each of these names the row.
@@ -82,6 +91,11 @@ func TestRows(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for n := 1; n <= 36; n++ {
+		if row := "S" + strconv.Itoa(n); len(rows[row]) == 0 {
+			t.Errorf("%s has no test", row)
+		}
 	}
 	for row, tests := range rows {
 		word := regexp.MustCompile(`\b(Test)?` + row + `([^0-9]|$)`)

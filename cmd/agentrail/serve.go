@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"runtime/pprof"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -338,55 +335,27 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range pages.Routes() {
 		mux.Handle(pattern, h)
 	}
-	l, err := net.Listen("tcp", c.Listen)
+	l, err := listen(ctx, c.Listen, "listen", c.file, mux, log)
 	if err != nil {
-		return hintf("name another address under listen: in "+c.file, "listen: %w", err)
+		return err
 	}
-	hs := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- hs.Serve(l) }()
-	stops.push("listener", func() error {
-		sctx, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer done()
-		if hs.Shutdown(sctx) != nil {
-			return hs.Close()
-		}
-		return nil
-	})
-	log.Info("serving", "addr", l.Addr().String(), "version", version)
+	stops.push("listener", l.close)
+	log.Info("serving", "addr", l.addr, "version", version)
 	f.nameAbandoned(j, c)
 	if o.onReady != nil {
-		o.onReady(l.Addr().String(), func(principal string) string { return loginPath(sessions, principal) })
+		o.onReady(l.addr, func(principal string) string { return loginPath(sessions, principal) })
 	}
-
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-hup:
-			if err := tokens.Reload(); err != nil {
-				log.Error("tokens not read again; the old ones stay", "err", err)
-				continue
-			}
-			log.Info("tokens read again")
-			own.configLoaded(ctx, c, log)
-			if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
-				log.Error("change of roles is not on record", "err", err)
-			}
-			reloadRules(ctx, engine, c, own, log)
-		case err := <-served:
-			return fmt.Errorf("listener ended: %w", err)
-		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-				return cause
-			}
-			log.Info("stopping")
-			return nil
+	return l.wait(ctx, log, func() {
+		if err := tokens.Reload(); err != nil {
+			log.Error("tokens not read again; the old ones stay", "err", err)
+			return
 		}
-	}
+		log.Info("tokens read again")
+		own.configLoaded(ctx, c, log)
+		if err := access.roles(ctx, rolesFile, tokens.Principals()); err != nil {
+			log.Error("change of roles is not on record", "err", err)
+		}
+		reloadRules(ctx, engine, c, own, log)
+		told.reload(ctx, log)
+	})
 }

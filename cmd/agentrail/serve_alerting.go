@@ -59,6 +59,18 @@ func (a alertingConfig) alertmanagers(health alerting.HealthFunc) alerting.Alert
 	return alerting.AlertmanagersOptions{URLs: a.URLs, Token: string(a.Token), TLS: a.TLS, Health: health}
 }
 
+// reload reads alertmanager.yml again.
+func (p *people) reload(ctx context.Context, log *slog.Logger) {
+	if p == nil || p.router == nil {
+		return
+	}
+	if err := p.router.Reload(ctx); err != nil {
+		log.Error("alertmanager.yml not read again; the old one stays", "err", err)
+		return
+	}
+	log.Info("alertmanager.yml read again")
+}
+
 // routes are Alertmanager's own API, for amtool; none with external ones.
 func (p *people) routes(require func(http.Handler, ...auth.Role) http.Handler, operator string, own owner) map[string]http.Handler {
 	if p == nil || p.router == nil {

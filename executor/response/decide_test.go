@@ -11,6 +11,7 @@ import (
 )
 
 // TestAlertsAndPolicies is the table of alerts and policies: what each leads to.
+// S34: pausing, unsharing, removing.
 func TestAlertsAndPolicies(t *testing.T) {
 	const rest = "\n    mode: enforce\n    ttl: 30m\n"
 	policy := func(lines string) string {

@@ -2,9 +2,6 @@ package response
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/internal/webhooksig"
 )
 
 func init() { Register("webhook", openWebhook) }
@@ -35,7 +33,7 @@ type webhookConfig struct {
 
 type webhook struct {
 	conf   webhookConfig
-	key    []byte
+	key    webhooksig.Key
 	client *http.Client
 	now    func() time.Time
 }
@@ -46,7 +44,7 @@ func openWebhook(c plug.Config, d Deps) (*Opened, error) {
 		return nil, err
 	}
 	var err error
-	w.key, err = webhookKey(w.conf.Secret)
+	w.key, err = webhooksig.Parse(w.conf.Secret.Reveal())
 	if err := errors.Join(w.conf.Common.check(), checkURL(w.conf.URL.Reveal()), err); err != nil {
 		return nil, c.Errorf("%v", err)
 	}
@@ -56,21 +54,6 @@ func openWebhook(c plug.Config, d Deps) (*Opened, error) {
 	o := w.conf.Common.opened(w, nil)
 	o.Blind = !w.conf.ReadBack
 	return o, nil
-}
-
-func webhookKey(s plug.Secret) ([]byte, error) {
-	text, ok := strings.CutPrefix(s.Reveal(), "whsec_")
-	if !ok {
-		return nil, errors.New("secret: does not begin with whsec_; make one with: echo whsec_$(openssl rand -base64 32)")
-	}
-	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, errors.New("secret: what follows whsec_ is not base64")
-	}
-	if len(key) < 24 || len(key) > 64 {
-		return nil, fmt.Errorf("secret: has %d bytes; the specification wants 24 to 64", len(key))
-	}
-	return key, nil
 }
 
 // Do posts the order.
@@ -109,13 +92,9 @@ func (w *webhook) post(ctx context.Context, kind string, o Order) ([]byte, error
 	if kind == "response.state" {
 		id += "_" + strconv.FormatInt(now.UnixNano(), 36)
 	}
-	at := strconv.FormatInt(now.Unix(), 10)
-	m := hmac.New(sha256.New, w.key)
-	m.Write([]byte(id + "." + at + "."))
-	m.Write(body)
-	h := http.Header{
-		"Content-Type": {"application/json"}, "Webhook-Id": {id}, "Webhook-Timestamp": {at},
-		"Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))},
+	h := http.Header{"Content-Type": {"application/json"}}
+	if err := webhooksig.Sign(h, id, now, body, w.key); err != nil {
+		return nil, err
 	}
 	status, answer, err := exchange(ctx, w.client, time.Duration(w.conf.Common.Timeout), http.MethodPost, w.conf.URL.Reveal(), h, body)
 	if err != nil {

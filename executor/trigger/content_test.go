@@ -192,7 +192,7 @@ func TestConfigIsChecked(t *testing.T) {
 	f("twice", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", Secret: secret}, {Name: "a", Secret: secret}}})
 	f("secret_file and token_file", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a"}}})
 	f("secret_file and token_file", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", Secret: secret, Token: "0123456789abcdef"}}})
-	f("whsec_", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", Secret: "whsec_AAAA"}}})
+	f("24 to 64", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", Secret: "whsec_AAAA"}}})
 	f("16 characters", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", Token: "short"}}})
 	f("no such file", trigger.Config{Webhooks: []trigger.Webhook{{Name: "a", SecretFile: "/nowhere"}}})
 	f("absolute", trigger.Config{Folders: []trigger.Folder{{Path: "in"}}})

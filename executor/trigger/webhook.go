@@ -2,17 +2,13 @@ package trigger
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +19,7 @@ import (
 	"github.com/agentrail/agentrail/executor/trail"
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/internal/problem"
+	"github.com/agentrail/agentrail/internal/webhooksig"
 )
 
 // Config is what the operator lets agents be triggered by. Specs name webhooks
@@ -48,14 +45,13 @@ type Webhook struct {
 }
 
 const (
-	maxContent = 1 << 20         // bytes of what triggers a run
-	tolerance  = 5 * time.Minute // between the clocks of sender and executor
+	maxContent = 1 << 20 // bytes of what triggers a run
 	maxEventID = 200
 )
 
 // hook is a webhook with its secrets read.
 type hook struct {
-	key   []byte
+	key   webhooksig.Key
 	token string
 }
 
@@ -88,12 +84,10 @@ func (t *Triggers) openHook(w Webhook) error {
 		return errors.New("the token is shorter than 16 characters")
 	}
 	if w.Secret != "" {
-		text, ok := strings.CutPrefix(w.Secret.Reveal(), "whsec_")
-		key, err := base64.StdEncoding.DecodeString(text)
-		if !ok || err != nil || len(key) < 24 || len(key) > 64 {
-			return errors.New("the secret is not whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)")
+		var err error
+		if h.key, err = webhooksig.Parse(w.Secret.Reveal()); err != nil {
+			return err
 		}
-		h.key = key
 	}
 	t.hooks[w.Name] = h
 	return nil
@@ -129,12 +123,12 @@ func (t *Triggers) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "invalid_request", "the body could not be read")
 		return
 	}
-	if err := h.authentic(r.Header, body, t.o.Now()); err != nil {
-		refuse(http.StatusUnauthorized, "authentication_required", err.Error())
-		return
-	}
 	if id == "" || len(id) > maxEventID {
 		refuse(http.StatusBadRequest, "invalid_request", fmt.Sprintf("send the header webhook-id, of at most %d bytes, and the same one when you send again", maxEventID))
+		return
+	}
+	if err := h.authentic(r.Header, body, t.o.Now()); err != nil {
+		refuse(http.StatusUnauthorized, "authentication_required", err.Error())
 		return
 	}
 	started, again, err := t.content(r.Context(), "webhook", func(c *executor.Content) bool { return c.Webhook == name }, "webhook:"+name+":"+id, body)
@@ -157,24 +151,7 @@ func (h *hook) authentic(header http.Header, body []byte, now time.Time) error {
 		}
 		return nil
 	}
-	sent, err := strconv.ParseInt(header.Get("webhook-timestamp"), 10, 64)
-	if err != nil {
-		return errors.New("the header webhook-timestamp is missing or no number")
-	}
-	if d := now.Sub(time.Unix(sent, 0)); d > tolerance || d < -tolerance {
-		return errors.New("the header webhook-timestamp is more than five minutes away")
-	}
-	m := hmac.New(sha256.New, h.key)
-	_, _ = fmt.Fprintf(m, "%s.%d.", header.Get("webhook-id"), sent)
-	_, _ = m.Write(body)
-	for given := range strings.FieldsSeq(header.Get("webhook-signature")) {
-		text, ok := strings.CutPrefix(given, "v1,")
-		sum, err := base64.StdEncoding.DecodeString(text)
-		if ok && err == nil && hmac.Equal(sum, m.Sum(nil)) {
-			return nil
-		}
-	}
-	return errors.New("no signature of the header webhook-signature holds")
+	return h.key.Verify(header, now, body)
 }
 
 // content starts a run of every live subscription of every published agent whose

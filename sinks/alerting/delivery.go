@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,13 @@ func newLedger(now func() time.Time) *ledger {
 
 // add names a receiver that nothing was sent to yet.
 func (l *ledger) add(name string) { l.note(name, func(*Receiver) {}) }
+
+// keep forgets all receivers but those of the names.
+func (l *ledger) keep(names map[string]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.all, func(name string, _ *Receiver) bool { return !names[name] })
+}
 
 // result notes how a delivery went.
 func (l *ledger) result(name string, err error) {

@@ -10,29 +10,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/common/model"
 
 	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/api"
-	"github.com/prometheus/alertmanager/dispatch"
 	"github.com/prometheus/alertmanager/eventrecorder"
 	"github.com/prometheus/alertmanager/featurecontrol"
-	"github.com/prometheus/alertmanager/inhibit"
-	"github.com/prometheus/alertmanager/marker"
 	"github.com/prometheus/alertmanager/nflog"
-	"github.com/prometheus/alertmanager/nflog/nflogpb"
-	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/provider/mem"
 	"github.com/prometheus/alertmanager/silence"
-	"github.com/prometheus/alertmanager/timeinterval"
 
 	"github.com/agentrail/agentrail/internal/durable"
 )
@@ -58,17 +49,18 @@ type RouterOptions struct {
 type Router struct {
 	o      RouterOptions
 	log    *slog.Logger
-	r      *routing
 	ledger *ledger
 
-	alerts     *mem.Alerts
-	silences   *silence.Silences
-	silencer   *silence.Silencer
-	inhibitor  *inhibit.Inhibitor
-	nflog      *nflog.Log
-	routes     *dispatch.Route
-	dispatcher *dispatch.Dispatcher
-	handler    http.Handler
+	alerts   *mem.Alerts
+	silences *silence.Silences
+	silencer *silence.Silencer
+	nflog    *nflog.Log
+	api      *api.API
+	handler  http.Handler
+	parts    parts
+
+	wired  atomic.Pointer[wiring]
+	reload chan change
 
 	stale   atomic.Bool // silences or notification log are newer than their files
 	persist sync.Mutex  // one writer of the files at a time
@@ -112,16 +104,13 @@ func OpenRouter(o RouterOptions) (*Router, error) {
 	if o.Reg == nil {
 		o.Reg = prometheus.NewRegistry()
 	}
-	r := &Router{o: o, log: o.Log, ledger: newLedger(o.Now), known: map[model.Fingerprint]*knowledge{}}
-	var err error
-	if r.r, err = load(o.File, o.Log); err != nil {
+	r := &Router{o: o, log: o.Log, ledger: newLedger(o.Now), reload: make(chan change), known: map[model.Fingerprint]*knowledge{}}
+	first, err := r.read()
+	if err != nil {
 		return nil, err
 	}
 	if err := durable.Mkdir(o.Dir); err != nil {
 		return nil, fmt.Errorf("make folder of alerting: %w", err)
-	}
-	if r.r.templates.ExternalURL, err = url.Parse(o.Link); err != nil {
-		return nil, fmt.Errorf("alerting.link: %w", err)
 	}
 	recorder := eventrecorder.NopRecorder()
 	if err := r.openState(recorder); err != nil {
@@ -132,11 +121,24 @@ func OpenRouter(o RouterOptions) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open alerts: %w", err)
 	}
-	if err := r.wire(recorder); err != nil {
+	if err := r.openParts(recorder); err != nil {
 		r.alerts.Close()
 		return nil, err
 	}
+	r.wire(first)
 	return r, nil
+}
+
+// read reads the config.
+func (r *Router) read() (*routing, error) {
+	next, err := load(r.o.File, r.log)
+	if err != nil {
+		return nil, err
+	}
+	if next.templates.ExternalURL, err = url.Parse(r.o.Link); err != nil {
+		return nil, fmt.Errorf("alerting.link: %w", err)
+	}
+	return next, nil
 }
 
 // openState reads silences and notification log. A file that cannot be read is
@@ -177,59 +179,11 @@ func aside[T any](r *Router, name string, open func(reg prometheus.Registerer, f
 	return open(r.o.Reg, path)
 }
 
-// wire makes what stands between provider and receivers.
-func (r *Router) wire(recorder eventrecorder.Recorder) error {
-	conf := r.r.conf
-	intervals := map[string][]timeinterval.TimeInterval{}
-	for _, ti := range conf.MuteTimeIntervals {
-		intervals[ti.Name] = ti.TimeIntervals
-	}
-	for _, ti := range conf.TimeIntervals {
-		intervals[ti.Name] = ti.TimeIntervals
-	}
-	receivers := map[string][]notify.Integration{}
-	for name, made := range r.r.receivers {
-		receivers[name] = nil
-		for _, i := range made {
-			receivers[name] = append(receivers[name], observe(i, name, r.ledger))
-		}
-	}
-	groups := marker.NewGroupMarker()
-	r.inhibitor = inhibit.NewInhibitor(r.alerts, conf.InhibitRules, r.log, recorder)
-	pipeline := notify.NewPipelineBuilder(r.o.Reg, featurecontrol.NoopFlags{}, recorder).New(
-		receivers, func() time.Duration { return 0 }, r.inhibitor, r.silencer, timeinterval.NewIntervener(intervals), groups, r.nflog, nil,
-	)
-	r.routes = dispatch.NewRoute(conf.Route, nil)
-	r.dispatcher = dispatch.NewDispatcher(
-		r.alerts, r.routes, &stage{r, pipeline}, groups, func(d time.Duration) time.Duration { return max(d, notify.MinTimeout) },
-		maintenance, nil, r.log, recorder, dispatch.NewDispatcherMetrics(false, r.o.Reg, featurecontrol.NoopFlags{}), r.r.templates,
-	)
-	a, err := api.New(api.Options{
-		Alerts: r.alerts, Silences: r.silences, GroupMutedFunc: groups.Muted, Timeout: 30 * time.Second, Logger: r.log, Registry: r.o.Reg,
-		GroupFunc: r.dispatcher.Groups,
-		RequestDuration: promauto.With(r.o.Reg).NewHistogramVec(prometheus.HistogramOpts{
-			Name: "alertmanager_http_request_duration_seconds", Help: "Histogram of latencies for HTTP requests.", Buckets: prometheus.DefBuckets,
-		}, []string{"handler", "method", "code"}),
-	})
-	if err != nil {
-		return fmt.Errorf("open Alertmanager's API: %w", err)
-	}
-	a.Update(conf, func(ctx context.Context, labels model.LabelSet) {
-		r.inhibitor.Mutes(ctx, labels)
-		r.silencer.Mutes(ctx, labels)
-	})
-	r.handler = a.Register(newNowhere(), Prefix)
-	return nil
-}
-
 // Run notifies until ctx ends. What was told and which silences there are is on
 // disk within a second, and when Run returns.
 func (r *Router) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	wg.Go(r.inhibitor.Run)
-	r.inhibitor.WaitForLoading()
-	wg.Go(func() { r.dispatcher.Run(r.o.Now()) })
-	r.dispatcher.WaitForLoading()
+	stop := r.wired.Load().start(r.o.Now())
 	if r.o.Health != nil {
 		wg.Go(func() { r.ledger.watch(ctx, 10*time.Second, r.o.Health) })
 	}
@@ -251,11 +205,14 @@ func (r *Router) Run(ctx context.Context) error {
 				r.log.Warn("state of alerting is not cleared up", "err", err)
 			}
 			r.stale.Store(true)
+		case c := <-r.reload:
+			stop()
+			stop = r.wire(c.to).start(r.o.Now())
+			close(c.done)
 		case <-ctx.Done():
 		}
 	}
-	r.dispatcher.Stop()
-	r.inhibitor.Stop()
+	stop()
 	wg.Wait()
 	r.alerts.Close()
 	return r.Save()
@@ -340,8 +297,9 @@ func (r *Router) Told(ctx context.Context, p *Posting, end bool) Told {
 	}
 	r.mu.Unlock()
 	some, all := false, true
-	for _, route := range r.routes.Match(p.Labels) {
-		for _, i := range r.r.receivers[route.RouteOpts.Receiver] {
+	w := r.wired.Load()
+	for _, route := range w.routes.Match(p.Labels) {
+		for _, i := range w.receivers[route.RouteOpts.Receiver] {
 			if told[integrationName(route.RouteOpts.Receiver, i.Name(), i.Index())] >= want {
 				some = true
 			} else {
@@ -350,89 +308,10 @@ func (r *Router) Told(ctx context.Context, p *Posting, end bool) Told {
 		}
 	}
 	switch {
-	case all, r.silencer.Mutes(ctx, p.Labels), r.inhibitor.Mutes(ctx, p.Labels):
+	case all, r.silencer.Mutes(ctx, p.Labels), w.inhibitor.Mutes(ctx, p.Labels):
 		return ToldAll
 	case some:
 		return ToldSome
 	}
 	return ToldNobody
-}
-
-// stage stands before Alertmanager's pipeline: it keeps back alerts that people
-// have acknowledged or silenced one by one, and notes afterwards who was told.
-type stage struct {
-	r     *Router
-	inner notify.Stage
-}
-
-// Exec implements notify.Stage.
-func (s *stage) Exec(ctx context.Context, l *slog.Logger, alerts ...*alert.Alert) (context.Context, []*alert.Alert, error) {
-	var err error
-	if wanted := s.r.wanted(alerts); len(wanted) > 0 {
-		_, _, err = s.inner.Exec(ctx, l, wanted...)
-	}
-	s.r.note(ctx, alerts)
-	return ctx, alerts, err
-}
-
-// wanted returns the alerts that are not kept back. What is over is told in any
-// case to those who know of its beginning.
-func (r *Router) wanted(alerts []*alert.Alert) []*alert.Alert {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(alerts), func(a *alert.Alert) bool {
-		k := r.known[a.Fingerprint()]
-		return k != nil && k.muted && !a.Resolved()
-	})
-}
-
-// note reads in the notification log who was told of the alerts of a group.
-func (r *Router) note(ctx context.Context, alerts []*alert.Alert) {
-	group, _ := notify.GroupKey(ctx)
-	receiver, _ := notify.ReceiverName(ctx)
-	news := false
-	for _, i := range r.r.receivers[receiver] {
-		entries, err := r.nflog.Query(nflog.QGroupKey(group), nflog.QReceiver(&nflogpb.Receiver{
-			GroupName: receiver, Integration: i.Name(), Idx: uint32(i.Index()),
-		}))
-		if err != nil || len(entries) != 1 { // nflog.ErrNotFound: nobody was told of this group yet
-			continue
-		}
-		begun, over := set(entries[0].FiringAlerts), set(entries[0].ResolvedAlerts)
-		name := integrationName(receiver, i.Name(), i.Index())
-		r.mu.Lock()
-		for _, a := range alerts {
-			k := r.known[a.Fingerprint()]
-			if k == nil {
-				continue
-			}
-			is := k.told[name]
-			switch h := hash(a); {
-			case begun[h]:
-				is = max(is, toldBegin)
-			case over[h] && a.Resolved():
-				is = toldEnd
-			}
-			news = news || is != k.told[name]
-			k.told[name] = is
-		}
-		r.mu.Unlock()
-	}
-	if news && r.o.Noted != nil {
-		r.o.Noted()
-	}
-}
-
-func set(hashes []uint64) map[uint64]bool {
-	out := make(map[uint64]bool, len(hashes))
-	for _, h := range hashes {
-		out[h] = true
-	}
-	return out
-}
-
-// hash is how the notification log knows an alert: XXH64 of its labels.
-func hash(a *alert.Alert) uint64 {
-	p := Posting{Labels: a.Labels}
-	return xxhash.Sum64String(p.key())
 }

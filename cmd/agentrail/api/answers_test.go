@@ -150,6 +150,7 @@ func TestEventsSayWhetherThereAreMore(t *testing.T) {
 	f("4", 3, false)
 }
 
+// TestEventsAsCSVAreNoFormulas holds S21: what is filtered is exported, and safe to open.
 func TestEventsAsCSVAreNoFormulas(t *testing.T) {
 	r := newRig(t, nil)
 	got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "text/csv")
