@@ -82,8 +82,9 @@ func TestBacktestOnThePage(t *testing.T) {
 			}
 		}
 	}
+	// The first agent is one alert: the clock of its source is not known yet.
 	body := backtest("ana", "rule", "agent_definition_changed")
-	says(body, ">done<", "<dt>Alerts</dt><dd>10</dd>", "10 a day", "agent:wf_3", "10 would have opened", "10 events, those of the day before")
+	says(body, ">done<", "<dt>Alerts</dt><dd>9</dd>", "9 a day", "agent:wf_3", "9 would have opened", "10 events, those of the day before")
 	if n := strings.Count(body, `<rect class="fill-warn"`); n != 2 {
 		t.Errorf("the picture has %d bars, wants two hours", n)
 	}
