@@ -55,7 +55,11 @@ func settings(c *config) (out []web.Setting) {
 	}
 	parts := func(group string, list []plug.Config) {
 		for _, p := range list {
-			add(group, p.Name, "%s, line %d of %s", p.Kind, p.Line, cmp.Or(p.File, c.file))
+			where := fmt.Sprintf("line %d", p.Line)
+			if p.File != "" && p.File != c.file {
+				where += " of " + p.File
+			}
+			add(group, p.Name, "%s, %s", p.Kind, where)
 		}
 		if len(list) == 0 {
 			add(group, "none", "–")

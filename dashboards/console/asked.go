@@ -33,15 +33,21 @@ type history struct {
 	Events []api.Event
 }
 
-// about returns the history of a target. The selection finds the records in
-// which it is named; those that answer a control are the read-back.
-func (c *Console) about(ctx context.Context, tenant, target string, q api.Query) (history, error) {
+// about returns the history of a target. The selections find the records in
+// which it is named; those that answer a control are the read-back. That it ran
+// is no part of its history: there is a list of runs.
+func (c *Console) about(ctx context.Context, tenant, target string, selections ...api.Query) (history, error) {
 	var h history
-	q.Tenant, q.Class, q.Limit = tenant, "activity", maxHistory
-	events, err := c.newest(ctx, q)
-	if err != nil {
-		return h, err
+	var events []api.Event
+	for _, q := range selections {
+		q.Tenant, q.Class, q.Limit = tenant, "activity", maxControls
+		some, err := c.newest(ctx, q)
+		if err != nil {
+			return h, err
+		}
+		events = append(events, slices.DeleteFunc(some, func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })...)
 	}
+	slices.SortStableFunc(events, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
 	controls, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "control", Kind: "control", Limit: maxControls})
 	if err != nil {
 		return h, err
@@ -51,7 +57,9 @@ func (c *Console) about(ctx context.Context, tenant, target string, q api.Query)
 		if id, ok := strings.CutPrefix(e.SourceID, readBackPrefix); ok {
 			answers[id] = &events[i]
 		}
-		h.Events = append(h.Events, e)
+		if len(h.Events) < maxHistory {
+			h.Events = append(h.Events, e)
+		}
 	}
 	for _, e := range controls {
 		if e.Target != target || len(h.Asked) == maxHistory {

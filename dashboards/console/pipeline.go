@@ -70,6 +70,7 @@ func (c *Console) pipeline(ctx context.Context) *pipeline {
 func (c *Console) branch(s api.ConsumerStage) branch {
 	titles := map[string]string{
 		"detectors": "Detectors", "store": "Store", "notary": "Notary", "dlq": "Dead letters", "recent": "This page", "survey": "Survey", "sink": "Sink " + s.Name,
+		"ledger": "Ledger", "replays": "Replays", "alerting": "Alerting",
 	}
 	b := branch{
 		Title: cmp.Or(titles[s.Kind], s.Name), Kind: s.Kind, Events: s.Events, Rate: c.rates.rate("consumer/" + s.Name),

@@ -227,11 +227,18 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	if at >= 0 {
 		p.S = all[at]
 	}
-	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id}); err != nil {
+	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}, api.Query{Subscription: id, Action: "response.*"}); err != nil {
 		return view{}, err
 	}
 	if at < 0 && len(p.History.Events) == 0 && len(p.History.Asked) == 0 {
-		return view{}, api.ErrNotFound
+		events, err := c.newest(ctx, api.Query{Tenant: tenant, Subscription: id, Limit: 1})
+		if err != nil {
+			return view{}, err
+		}
+		if len(events) == 0 {
+			return view{}, api.ErrNotFound
+		}
+		p.S.Agent = events[0].Agent
 	}
 	if p.S.Agent == "" && len(p.History.Events) > 0 {
 		p.S.Agent = p.History.Events[0].Agent

@@ -16,18 +16,18 @@
     const colours = { ok: colour("accent"), good: colour("good"), warn: colour("chart-warn"), bad: colour("bad"), other: colour("chart-other"), plain: colour("muted") };
     const n = c.series[0].values.length;
     const data = [Array.from({ length: n }, (_, i) => c.from + i * c.step)];
-    const series = [{ label: "from", value: (u, t) => t == null ? "–" : full.format(t * 1000) }];
+    const series = [{ label: "from", value: (u, t) => t == null ? "" : full.format(t * 1000) }];
     for (const s of c.series) {
       const col = colours[s.kind] || colours.ok;
       data.push(s.values);
-      series.push(Object.assign({ label: s.name, stroke: col, width: s.line ? 1.5 : 0, points: { show: false }, value: (u, v) => v == null ? "–" : whole.format(v) },
+      series.push(Object.assign({ label: s.name, stroke: col, width: s.line ? 1.5 : 0, points: { show: false }, value: (u, v) => v == null ? "" : whole.format(v) },
         s.line ? {} : { fill: col, paths: uPlot.paths.bars({ size: [0.8, 60], align: 1 }) }));
     }
     const bands = [];
     if (c.band) {
       for (const [name, v] of [["usual, up to", c.band.high], ["usual, from", c.band.low]]) {
         data.push(Array(n).fill(v));
-        series.push({ label: name, stroke: colours.good, width: 1, dash: [4, 4], points: { show: false }, value: (u, x) => whole.format(x == null ? v : x) });
+        series.push({ label: name, stroke: colours.good, width: 1, dash: [4, 4], points: { show: false }, value: () => whole.format(v) });
       }
       bands.push({ series: [series.length - 2, series.length - 1], fill: colour("chart-band") });
     }

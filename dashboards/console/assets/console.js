@@ -46,7 +46,10 @@
   }
   htmx.onLoad((root) => { times(root.parentNode || root); copies(root.parentNode || root); });
   const note = document.getElementById("zone");
-  if (note) note.textContent = "times in " + zone;
+  if (note) {
+    note.textContent = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" }).formatToParts().find((p) => p.type === "timeZoneName").value;
+    note.title = "times are in " + zone;
+  }
   setInterval(() => times(document), 5000);
 
   // Live updates.
