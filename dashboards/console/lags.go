@@ -42,10 +42,14 @@ func (l *lags) note(at time.Time, st api.Status) {
 // maxLagSinks is how many lines can be told apart; those most behind are drawn.
 const maxLagSinks = 6
 
-// chart draws a line for each sink: the worst of each minute.
-func (l *lags) chart(now time.Time) *chart {
+// noLag is an age, seconds, that nobody need look at.
+const noLag = 1.0
+
+// chart draws a line for each sink: the worst of each minute. It draws nothing
+// where nothing is known, and where no sink was behind, which it says.
+func (l *lags) chart(now time.Time) (ch *chart, inStep bool) {
 	if len(l.samples) == 0 {
-		return nil
+		return nil, false
 	}
 	worst := map[string]float64{}
 	for _, s := range l.samples {
@@ -63,7 +67,10 @@ func (l *lags) chart(now time.Time) *chart {
 		}
 		return strings.Compare(a, b)
 	})
-	ch := newChart("chart-lag", "How far sinks are behind", "seconds", now.Add(-lagBack), now, lagStep)
+	if worst[names[0]] < noLag {
+		return nil, true
+	}
+	ch = newChart("chart-lag", "How far sinks are behind", "seconds", now.Add(-lagBack), now, lagStep)
 	kinds := []string{"ok", "warn", "good", "bad", "other", "plain"}
 	for i, name := range names[:min(len(names), maxLagSinks)] {
 		s := ch.line(name, kinds[i])
@@ -74,5 +81,5 @@ func (l *lags) chart(now time.Time) *chart {
 		}
 	}
 	ch.Words = fmt.Sprintf("age of the oldest unread batch, worst of each minute of the last hour; most: %s, %s", names[0], (time.Duration(worst[names[0]]) * time.Second).String())
-	return ch
+	return ch, false
 }

@@ -147,8 +147,8 @@ func (r *rates) sample() {
 	r.lags.note(r.at, r.last)
 }
 
-// lagChart draws how far the sinks were behind; nil if nothing is known yet.
-func (r *rates) lagChart() *chart {
+// lagChart draws how far the sinks were behind, or says that none was.
+func (r *rates) lagChart() (ch *chart, inStep bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lags.chart(r.clock())

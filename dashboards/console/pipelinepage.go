@@ -17,7 +17,8 @@ type pipelinePage struct {
 	Letters  []deadLetter
 	More     bool
 	Fill     string // of the journal, percent
-	Lag      *chart
+	Lag      *chart // nil: nothing is known, or
+	InStep   bool   // nobody was behind
 	Ledger   []ledgerRow
 	LedgerOf string // why there is none
 }
@@ -41,7 +42,7 @@ func (c *Console) pipelinePage(r *http.Request, f *frame) (view, error) {
 		}
 	}
 	if p.Pipeline != nil {
-		p.Lag = c.rates.lagChart()
+		p.Lag, p.InStep = c.rates.lagChart()
 	}
 	p.Ledger, p.LedgerOf = c.ledger(r.Context(), f.User.Tenant)
 	if c.o.Sources != nil {

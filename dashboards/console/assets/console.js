@@ -51,6 +51,8 @@
     note.title = "times are in " + zone;
   }
   setInterval(() => times(document), 5000);
+  const here = document.querySelector("nav [aria-current]"); // on small screens the list is wider than the screen
+  if (here && here.parentNode.scrollWidth > here.parentNode.clientWidth) here.parentNode.scrollLeft = here.offsetLeft - here.parentNode.offsetLeft - 40;
 
   // Live updates.
   const waiting = new Map();
