@@ -285,7 +285,7 @@ func TestPage(t *testing.T) {
 	if !strings.Contains(raw, canary) || !strings.Contains(raw, `"insertId":"`) {
 		t.Errorf("record as received: %s", raw)
 	}
-	c.keyboard()
+	c.keyboard("alert")
 
 	for _, path := range []string{"/alerts?state=all", "/events", "/events?class=alert", "/alerts/none"} {
 		if path == "/alerts/none" { // its 404 is logged by the browser
@@ -329,7 +329,7 @@ func (c *chrome) basics(where string) {
 
 // keyboard walks through the page by Tab: everything that can be used is
 // reached, and one sees where one is.
-func (c *chrome) keyboard() {
+func (c *chrome) keyboard(where string) {
 	c.t.Helper()
 	eval[bool](c, `document.activeElement.blur(), window.scrollTo(0, 0), true`)
 	want := eval[int](c, `[...document.querySelectorAll("a[href], button, summary, input, select, pre[tabindex]")].filter(e => e.checkVisibility()).length`)
@@ -345,12 +345,12 @@ func (c *chrome) keyboard() {
 			continue
 		}
 		if !at.Outline {
-			c.t.Errorf("element %s does not show that it has the focus", at.Key)
+			c.t.Errorf("%s: element %s does not show that it has the focus", where, at.Key)
 		}
 		seen[at.Key] = true
 	}
 	if len(seen) < want {
-		c.t.Errorf("Tab reaches %d of %d elements", len(seen), want)
+		c.t.Errorf("%s: Tab reaches %d of %d elements", where, len(seen), want)
 	}
 }
 
