@@ -230,7 +230,7 @@ func (c *Console) backtest(r *http.Request, f *frame) (view, error) {
 	}
 	f.Title, f.Nav = "Backtest of "+all[at].Title, "detectors"
 	p := backtestPage{frame: f, Job: all[at], Picture: all[at].chart(), May: f.User.Has(testers...)}
-	return view{template: "backtest.html", fragments: []string{"backtest-body"}, data: p}, nil
+	return view{template: "backtest.html", fragments: []string{"backtest-stop", "backtest-body"}, data: p}, nil
 }
 
 // routes of the backtests, if there are any.
