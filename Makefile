@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 
-.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults integration scenarios coverage screenshots grafana clean
+.PHONY: help build up firstminute test race lint fmt fuzz bench faults sinkfaults brake integration scenarios coverage screenshots grafana clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,8 +54,12 @@ ROUNDS ?= 50
 faults: build ## kill -9 of serve ROUNDS (50) times, a flipped bit, bad receivers, a full disk
 	$(GO) run ./deploy/faults -rounds $(ROUNDS) -bin $(BIN)
 
-sinkfaults: ## each sink under each fault of its receiver, as a table
-	$(GO) run ./deploy/faults -modes table
+sinkfaults: ## each sink under each fault of its receiver, as a table; DOC=docs/sinkfaults.md publishes
+	$(GO) run ./deploy/faults -modes table $(if $(DOC),-doc $(DOC))
+
+TRIALS ?= 200
+brake: build ## TRIALS (200) agents that run away: paused within a second, nobody else; labelled days in mode enforce
+	$(GO) run ./deploy/brake -trials $(TRIALS) -bin $(BIN) $(BRAKEFLAGS)
 
 integration: build ## against programs that we did not write; prints what ran
 	./deploy/integration.sh

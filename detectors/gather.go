@@ -23,7 +23,7 @@ type gathered struct {
 	run         runSteps
 	who         gatheredWho
 	first, last int64 // event time
-	due         int64 // event time at which it is done
+	due         int64 // watermark at which it is done
 	whole       bool  // its own record, or its root span, has come
 	calls       uint32
 	failed      uint32
@@ -84,12 +84,13 @@ func (t *gathering) of(ev *schemas.Event, scope uint32, id string) *gathered {
 }
 
 // await sets when the run is done: so long after the last that came of it, or a
-// few times as long while it is not whole.
-func (g *gathered) await(wait int64) {
+// few times as long while it is not whole. What comes late is waited for from
+// then on: the rest of it is on its way, too.
+func (t *gathering) await(g *gathered, wait int64) {
 	if !g.whole {
 		wait *= gatherPatience
 	}
-	g.due = saturatingAdd(g.last, wait)
+	g.due = saturatingAdd(max(g.last, t.slot*gatherStep), wait)
 }
 
 // step adds a step of that name to the run.

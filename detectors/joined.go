@@ -24,8 +24,9 @@ const (
 // learned, per agent, and for agents of which too little is known from all of
 // the tenant: who takes no traces, or a tenth of them, is told nothing.
 //
-// The views come in any order. A run is judged when nothing has come of it for a
-// while; calls without a record wait as long as the agent's longest runs take.
+// The views come in any order, and late. A run is judged when nothing has come of
+// it for a while, whenever it happened; calls without a record wait as long as the
+// agent's longest runs take.
 type joined struct {
 	deps    Deps
 	cfg     joinedConfig
@@ -38,7 +39,8 @@ type joined struct {
 
 // joinedConfig has the fields of the detector in the config file.
 type joinedConfig struct {
-	// Grace after the last that came of a run, in event time. Default 10m.
+	// Grace after the last that came of a run: after its own time, or the time that
+	// had been reached when it came. Default 10m.
 	Grace plug.Duration `yaml:"grace"`
 	// Learn so many runs before a missing view is told. Default 50.
 	Learn int `yaml:"learn"`
@@ -133,7 +135,9 @@ var joinedRules = [joinedViews]struct {
 // Quiet returns how long alerts stay open.
 func (j *joined) Quiet() time.Duration { return time.Duration(j.cfg.Quiet) }
 
-// Inherit lets new keys start from what imported history taught.
+// Inherit lets new keys start from what imported history taught: which views are
+// there. That one was missing may say no more than that it was not imported, or
+// later than the others, and teaches nothing.
 func (j *joined) Inherit(history Detector) { j.history, _ = history.(*joined) }
 
 // Observe notes a view of a run.
@@ -172,7 +176,7 @@ func (j *joined) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 		}
 		wait = min(max(wait, 2*longest), joinedLongest)
 	}
-	v.Due = saturatingAdd(v.Last, wait)
+	v.Due = saturatingAdd(max(v.Last, j.slot*gatherStep), wait)
 }
 
 // who notes what the event says of the run; the first that says something
@@ -196,7 +200,12 @@ func (j *joined) of(k pausedKey) *viewHabit {
 		x = j.habits.add(k)
 		if j.history != nil {
 			if old := j.history.habits.peek(k); old != nil {
-				x.val.always, x.val.longest = old.val.always, old.val.longest
+				x.val.longest = old.val.longest
+				for view := range joinedViews {
+					if is := old.val.always[view]; is.usual(joinedPrior) <= joinedUsual {
+						x.val.always[view] = is
+					}
+				}
 			}
 		}
 	}

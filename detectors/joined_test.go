@@ -101,4 +101,44 @@ func TestJoinedInherits(t *testing.T) {
 	if got := opened(s.play()); len(got) != 1 || got[0] != "joined.calls agent a1 medium" {
 		t.Errorf("alerts %v", got)
 	}
+	s = tell(t, optionsOf(config(t, "joined", "")))
+	s.seen(noon, 60, "a1", true, false, false) // calls and traces were not imported
+	s.send(noon.Add(day), schemas.BatchBackfill)
+	s.seen(noon.Add(day), 60, "a1", true, true, true)
+	s.seen(noon.Add(2*day), 4, "a1", true, false, true)
+	s.live()
+	if got := opened(s.play()); len(got) != 1 || got[0] != "joined.calls agent a1 medium" {
+		t.Errorf("alerts after a history without calls: %v", got)
+	}
+}
+
+// TestJoinedLate: calls and records of the same runs come three hours late, in
+// batches of their own, while the source goes on.
+func TestJoinedLate(t *testing.T) {
+	s := tell(t, optionsOf(config(t, "joined", "")))
+	s.seen(noon, 60, "a1", true, true, true)
+	s.live()
+	after := noon.Add(12 * time.Hour)
+	for i, late := range []string{"tool.execute", "run.end"} {
+		now := after.Add(3*time.Hour + time.Duration(i)*time.Minute)
+		s.event(now, "search", nil)
+		s.send(now, 0)
+		for n := range 6 {
+			s.event(after.Add(time.Duration(n)*time.Minute), late, func(ev *schemas.Event) {
+				ev.Source, ev.Run, ev.Trace = late, fmt.Sprint("late", n), fmt.Sprint("tr1", noon.Unix())
+				if late == "run.end" {
+					ev.Kind = "workflow_run"
+				}
+			})
+		}
+		s.send(now, 0)
+		s.tick(now.Add(20 * time.Second))
+	}
+	s.event(after.Add(5*time.Hour), "search", nil)
+	s.send(after.Add(5*time.Hour), 0)
+	for _, a := range opened(s.play()) {
+		if a != "joined.trace agent a1 low" { // which these have not
+			t.Errorf("alert %s", a)
+		}
+	}
 }

@@ -187,6 +187,10 @@ func (r *rateBand) Advance(watermark time.Time, raise func(schemas.Alert)) {
 func (r *rateBand) Inherit(history Detector) {
 	if h, ok := history.(*rateBand); ok {
 		r.keys.history = h.keys
+		r.keys.past = func(part uint32) (uint32, bool) { // each numbers actions as they come
+			n, known := h.actions.by[r.actions.list[part]]
+			return n, known
+		}
 	}
 }
 

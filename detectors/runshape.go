@@ -23,6 +23,7 @@ type runShape struct {
 	least uint32    // shortest
 	most  uint32    // longest
 	took  band      // logarithm of the duration in seconds
+	slow  float64   // longest duration, in seconds
 	news  [novelties]newness
 	n     uint32 // runs learned
 }
@@ -47,7 +48,7 @@ const (
 	manyPairs // several new ones
 	newCount  // a step more often than ever
 	newLength // more or fewer steps than ever
-	newTime   // takes far longer
+	newTime   // takes far longer than usual, and than any before
 	novelties
 )
 
@@ -55,6 +56,7 @@ const (
 	shapeMemory = 4000 // runs after which older ones fade
 	shapeTrust  = 200  // the same while the shape is young
 	severalNew  = 3    // pairs that are several
+	timeMargin  = 2    // times the longest duration before
 	restShare   = 0.25 // of the surprise of further novelties
 	runTelling  = 2.5  // surprise from which on a run is told: one in 300, as many as are learned first
 )
@@ -143,7 +145,7 @@ func (s *runShape) judge(r *runSteps) looks {
 	l.is[newPair], l.is[manyPairs] = l.newPairs > 0, l.newPairs >= severalNew
 	l.is[newLength] = r.length > s.most || r.length < s.least
 	if r.took > 0 && s.took.n > 0 {
-		l.is[newTime] = s.took.stray(math.Log(r.took), max(s.took.dev, 0.1)) > bandWidth
+		l.is[newTime] = r.took > timeMargin*s.slow && s.took.stray(math.Log(r.took), max(s.took.dev, 0.1)) > bandWidth
 	}
 	sum := 0.0
 	for k, is := range l.is {
@@ -193,6 +195,7 @@ func (s *runShape) learn(r *runSteps, l *looks, b shapeBounds) {
 	s.learnSet(r.set(), b)
 	s.least, s.most = min(s.least, r.length), max(s.most, r.length)
 	if r.took > 0 {
+		s.slow = max(s.slow, r.took)
 		x := math.Log(r.took)
 		s.took.learn(s.took.clip(x, max(s.took.dev, 0.1)), slowest)
 	}
@@ -242,6 +245,7 @@ func (s *runShape) save(e *Encoder) {
 	e.Uint(uint64(s.least))
 	e.Uint(uint64(s.most))
 	s.took.save(e)
+	e.Float(s.slow)
 	for i := range s.news {
 		s.news[i].save(e)
 	}
@@ -256,6 +260,7 @@ func (s *runShape) load(d *Decoder) {
 	}
 	s.least, s.most = uint32(d.Uint()), uint32(d.Uint())
 	s.took.load(d)
+	s.slow = d.Float()
 	for i := range s.news {
 		s.news[i].load(d)
 	}

@@ -83,12 +83,12 @@ func (s *shape) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 			g := &x.val
 			g.took, g.whole = ev.Duration, true
 			g.last = max(g.last, eventTime(ev))
-			g.await(int64(s.cfg.Wait))
+			s.open.await(g, int64(s.cfg.Wait))
 		}
 	case ev.Action == "tool.execute" && ev.Tool != "" && d.call(ev):
 		g := s.open.of(ev, s.keys.scopes.of(ev), ev.Run)
 		s.open.step(g, ev.Tool, stepBounds)
-		g.await(int64(s.cfg.Wait))
+		s.open.await(g, int64(s.cfg.Wait))
 	}
 }
 
@@ -146,7 +146,7 @@ func (s *runShape) describe(l *looks, r *runSteps, name func(uint64) string, man
 	case l.is[newStep]:
 		return fmt.Sprintf("had a step never seen %s: %s, %d times", n, name(l.step), l.count)
 	case l.main == newTime:
-		return fmt.Sprintf("took %s; usual are %s %s", seconds(r.took), seconds(math.Exp(s.took.level)), n)
+		return fmt.Sprintf("took %s; usual are %s, at most %s %s", seconds(r.took), seconds(math.Exp(s.took.level)), seconds(s.slow), n)
 	case l.is[newCount] && l.main != newLength:
 		return fmt.Sprintf("took step %s %d times; at most %d times %s", name(l.step), l.count, l.most, n)
 	case l.is[newLength]:

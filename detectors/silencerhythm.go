@@ -29,16 +29,17 @@ type rhythm struct {
 }
 
 // share16 is the share of minutes of an hour of the week in which something
-// came, in 1/65535, and whether that hour was ever seen.
+// came, in 1/65535, and how many minutes it was learned from, as far as that
+// decides what the next one weighs.
 type share16 struct {
 	share uint16
-	seen  bool
+	seen  uint8
 }
 
 const (
 	weekHours      = 168
-	rhythmLearn    = 1.0 / 120 // weight of a minute: two hours of that kind, so two weeks
-	rhythmMost     = 0.98      // share that no source is believed to be above
+	rhythmMinutes  = 120  // that count of an hour of the week: two weeks of it
+	rhythmMost     = 0.98 // share that no source is believed to be above
 	weekLong       = int64(7 * 24 * time.Hour)
 	longestFade    = 0.999 // of the longest silence, an hour
 	mostCountedGap = 8 * 24 * 60
@@ -64,11 +65,9 @@ func (s *silence) learn(x *entry[thing, rhythm], minute int64) {
 		if r.busy {
 			is = 1
 		}
+		h.seen = min(h.seen+1, rhythmMinutes)
 		v := float64(h.share) / math.MaxUint16
-		if !h.seen {
-			h.seen, v = true, is
-		}
-		v += rhythmLearn * (is - v)
+		v += (is - v) / float64(h.seen) // at first the mean: a source may send in the first minute of each hour
 		h.share = uint16(math.Round(v * math.MaxUint16))
 		r.busy = false
 		if r.counted%60 == 0 {
@@ -175,7 +174,7 @@ func (s *silence) Learning(now int64) Learning {
 	return l
 }
 
-const silenceVersion = 1
+const silenceVersion = 2
 
 // Save writes what the detector remembers.
 func (s *silence) Save(e *Encoder) {
@@ -194,7 +193,7 @@ func (s *silence) Save(e *Encoder) {
 		e.Bool(r.busy)
 		for _, h := range r.week {
 			e.Uint(uint64(h.share))
-			e.Bool(h.seen)
+			e.Uint(uint64(h.seen))
 		}
 		e.Uint(uint64(r.shard))
 		e.Uint(r.offset)
@@ -223,7 +222,7 @@ func (s *silence) Load(d *Decoder) error {
 		r.worst, r.why = d.Float(), d.Str()
 		r.busy = d.Bool()
 		for i := range r.week {
-			r.week[i] = share16{uint16(d.Uint()), d.Bool()}
+			r.week[i] = share16{uint16(d.Uint()), uint8(min(d.Uint(), rhythmMinutes))}
 		}
 		r.shard, r.offset, r.index = uint16(d.Uint()), d.Uint(), uint32(d.Uint())
 		copy(r.id[:], d.Str())

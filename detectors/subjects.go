@@ -17,6 +17,9 @@ type subjects[V any, P learner[V]] struct {
 	scopes  scopes
 	keys    *table[subjectKey, V]
 	history *subjects[V, P] // nil in the history lane
+
+	// past is the number that history has for a part; nil where both have the same.
+	past func(part uint32) (number uint32, known bool)
 }
 
 // learner is what is kept per key.
@@ -60,10 +63,13 @@ func (s *subjects[V, P]) of(k subjectKey) (x *entry[subjectKey, V], fresh bool) 
 	}
 	k.id = clone(k.id)
 	x = s.keys.add(k)
-	if s.history != nil {
+	of, known := k.part, s.history != nil
+	if known && s.past != nil {
+		of, known = s.past(k.part)
+	}
+	if known {
 		old := heirloom(&s.scopes, &s.history.scopes, s.history.keys, k.scope, func(scope uint32) subjectKey {
-			k.scope = scope
-			return k
+			return subjectKey{scope, of, k.kind, k.id}
 		}, func(v *V) float64 { return P(v).seen() })
 		if old != nil {
 			P(&x.val).inherit(&old.val)
@@ -102,7 +108,7 @@ func (s *subjects[V, P]) learning(needs string) Learning {
 	return l
 }
 
-const subjectsVersion = 1
+const subjectsVersion = 2
 
 func (s *subjects[V, P]) save(e *Encoder) {
 	e.Uint(subjectsVersion)

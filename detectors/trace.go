@@ -102,7 +102,7 @@ func (t *trace) Observe(ev *schemas.Event, _ func(schemas.Alert)) {
 		g.tokens, g.cost = g.tokens+tokens, g.cost+cost
 	}
 	g.whole = g.whole || root // it comes last
-	g.await(int64(t.cfg.Wait))
+	t.open.await(g, int64(t.cfg.Wait))
 }
 
 // readSpan reads the tokens and the cost that a span reports, and whether it has

@@ -15,6 +15,7 @@ type Control struct {
 	At     time.Time         `json:"at"`
 	TTL    time.Duration     `json:"ttl_ns,omitempty"`
 	Args   map[string]string `json:"args,omitempty"`
+	Proof  string            `json:"proof,omitempty"` // signature of the server that took author and roles from a credential
 }
 
 // Verbs of controls that people ask for on the pages and the executor carries
@@ -39,8 +40,8 @@ const (
 // CaseExport is the verb of a control that says that its author took one alert away, with all that belongs to it.
 const CaseExport = "case.export"
 
-// EventsExported is the verb of a control that says that its author took many
-// events out: the target is the search, args.rows how many.
+// EventsExported is the verb of a control that says that its author took events
+// out as a file: the target is the search, args.rows how many, args.format how.
 const EventsExported = "events.exported"
 
 // DeadLetter is a record that could not be read or delivered, with the reason

@@ -171,14 +171,15 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
-// networkFailure is the WriteError of a request that got no answer.
+// networkFailure is the WriteError of a request that got no answer: a timeout if
+// a deadline has passed, ours or the request's; cancelled if nobody waits for it.
 func networkFailure(ctx context.Context, err error) *WriteError {
 	code := "network"
 	var ne net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout() {
 		code = "timeout"
 	}
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		code = "cancelled"
 	}
 	return &WriteError{Kind: KindRetry, Code: code, Err: err}

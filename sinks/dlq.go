@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -18,6 +19,10 @@ import (
 type DeadLetterOptions struct {
 	// Max open letters of a tenant, past which Full reports true; 0: 10,000.
 	Max int
+	// From is where the journal ended when the program began: until what lies
+	// before it is folded, the list is not that of before a restart, and Whole
+	// waits. 0: it is whole from the start.
+	From uint64
 	// Lookup reads an event again with its Raw. Mandatory.
 	Lookup func(ctx context.Context, shard uint16, offset uint64, index uint32) (*schemas.Event, error)
 	// Sink returns the forwarder of a consumer, if it is one. Mandatory.
@@ -41,8 +46,9 @@ var ErrNoDeadLetter = errors.New("no such dead letter")
 // journal.Consumer and its journal.State; Run carries the retries out. Copies
 // of records stay in the journal. All methods are safe for concurrent use.
 type DeadLetters struct {
-	o    DeadLetterOptions
-	wake chan struct{}
+	o     DeadLetterOptions
+	wake  chan struct{}
+	whole chan struct{} // closed when all before From is folded
 
 	mu      sync.Mutex
 	tenants map[string]map[string]*letter // by tenant, by id
@@ -85,7 +91,44 @@ func NewDeadLetters(o DeadLetterOptions) (*DeadLetters, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &DeadLetters{o: o, wake: make(chan struct{}, 1), tenants: map[string]map[string]*letter{}}, nil
+	d := &DeadLetters{o: o, wake: make(chan struct{}, 1), whole: make(chan struct{}), tenants: map[string]map[string]*letter{}}
+	d.reach(0)
+	return d, nil
+}
+
+// reach notes that everything before the offset is folded; with mu held.
+func (d *DeadLetters) reach(next uint64) {
+	if next < d.o.From {
+		return
+	}
+	select {
+	case <-d.whole:
+	default:
+		close(d.whole)
+	}
+}
+
+// ErrRestoring says that the list is still being read back after a restart.
+var ErrRestoring = errors.New("the list of dead letters is still being read back from the journal")
+
+// Whole returns nil once the list holds all that was in it before a restart,
+// and ErrRestoring if that takes longer than patience.
+func (d *DeadLetters) Whole(ctx context.Context, patience time.Duration) error {
+	select {
+	case <-d.whole:
+		return nil
+	default:
+	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-d.whole:
+		return nil
+	case <-t.C:
+		return ErrRestoring
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Consume folds the batches in. It never fails: a document that cannot be
@@ -94,6 +137,7 @@ func (d *DeadLetters) Consume(_ context.Context, batches []*schemas.Batch) error
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range batches {
+		d.reach(journal.NextOffset(b))
 		if b.Gap != nil || b.Flags&schemas.BatchSelf == 0 || b.Class != schemas.ClassHealth && b.Class != schemas.ClassControl {
 			continue
 		}

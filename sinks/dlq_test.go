@@ -273,3 +273,32 @@ func FuzzDeadLetterState(f *testing.F) {
 		}
 	})
 }
+
+// TestDeadLettersAfterRestart: until what the journal held is read back nobody
+// is told that a letter is not there.
+func TestDeadLettersAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFold(t, func(o *DeadLetterOptions) { o.From = 2 })
+		f.add(t, "one", "soc", "a", 7)
+		if err := f.Whole(t.Context(), time.Second); !errors.Is(err, ErrRestoring) {
+			t.Errorf("one of two batches is folded: %v", err)
+		}
+		said := make(chan error)
+		go func() { said <- f.Whole(t.Context(), time.Hour) }()
+		synctest.Wait()
+		if err := f.Consume(t.Context(), []*schemas.Batch{{Gap: &schemas.Gap{From: 1, To: 2}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(<-said, f.Whole(t.Context(), 0)); err != nil {
+			t.Error(err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := newFold(t, func(o *DeadLetterOptions) { o.From = 1 }).Whole(gone, time.Hour); !errors.Is(err, context.Canceled) {
+			t.Errorf("the caller left: %v", err)
+		}
+	})
+	if err := newFold(t, nil).Whole(t.Context(), 0); err != nil {
+		t.Errorf("an empty journal: %v", err)
+	}
+}

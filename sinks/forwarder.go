@@ -24,6 +24,7 @@ type Options struct {
 	Now     func() time.Time
 
 	MinBackoff, MaxBackoff time.Duration // 0: 250 ms and 1 min
+	MaxRetryAfter          time.Duration // how long a receiver may ask to be left alone; 0: 5 min, and no more than that
 }
 
 // Forwarder is the journal.Consumer in front of one sink. It returns from
@@ -69,6 +70,9 @@ func NewForwarder(o Options) (*Forwarder, error) {
 	}
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = time.Minute
+	}
+	if o.MaxRetryAfter <= 0 {
+		o.MaxRetryAfter = maxRetryAfter
 	}
 	f := &Forwarder{o: o, filter: filter, redact: redact, tenants: o.Common.Tenants}
 	f.book.init()

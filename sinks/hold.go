@@ -19,7 +19,7 @@ func (f *Forwarder) pause(ctx context.Context, we *WriteError, wait time.Duratio
 	said := we.Error()
 	f.hold.last.Store(&said)
 	if we.RetryAfter > 0 {
-		asked := min(we.RetryAfter, maxRetryAfter)
+		asked := min(we.RetryAfter, f.o.MaxRetryAfter, maxRetryAfter)
 		f.hold.until(asked)
 		wait = max(wait, asked)
 	}

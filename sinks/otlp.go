@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -19,14 +19,17 @@ import (
 func init() { Register("otlp", openOTLP) }
 
 // otlpConfig sends events as logs to an OpenTelemetry Collector or to any other
-// receiver of OTLP over HTTP (protobuf). The event, as format says, is the body
+// receiver of OTLP, over HTTP (protobuf) or gRPC. The event, as format says, is the body
 // of a log record; what the conventions have a name for are its attributes.
 // The id of the event is log.record.uid. An event counts as delivered when the
 // receiver has accepted it.
 type otlpConfig struct {
 	Common Common `yaml:",inline"`
-	// URL of the receiver, such as http://collector:4318; /v1/logs is added
-	// unless it has a path.
+	// Protocol is http or grpc.
+	Protocol string `yaml:"protocol"`
+	// URL of the receiver, such as https://collector:4318; /v1/logs is added
+	// unless it has a path. For grpc it is scheme, host and port, such as
+	// https://collector:4317, and http is a connection without TLS.
 	URL string `yaml:"url"`
 	// Token is sent as a Bearer token. Default: none.
 	Token     plug.Secret `yaml:"token"`
@@ -34,7 +37,7 @@ type otlpConfig struct {
 	// Org is sent as X-Scope-OrgID, by which Loki keeps tenants apart; the
 	// word tenant stands for the tenant of the events. Default: none.
 	Org string `yaml:"org"`
-	// Headers are further headers. Secrets belong in token.
+	// Headers are further headers, for grpc metadata. Secrets belong in token.
 	Headers map[string]string `yaml:"headers"`
 	// Gzip compresses requests.
 	Gzip bool `yaml:"gzip"`
@@ -46,20 +49,36 @@ type otlpConfig struct {
 // otlp is the sink.
 type otlp struct {
 	conf   otlpConfig
-	post   otlpPost
+	wire   otlpWire
 	log    *slog.Logger
 	format format.Func
 }
 
+// otlpWire carries requests of logs. It is safe for concurrent use.
+type otlpWire interface {
+	// export sends one request of a tenant and returns what the receiver
+	// answered. Its errors are *WriteErrors.
+	export(ctx context.Context, req plogotlp.ExportRequest, tenant string) (plogotlp.ExportResponse, error)
+	io.Closer
+}
+
 func openOTLP(_ context.Context, c plug.Config, d Deps) (Sink, error) {
-	conf := otlpConfig{Common: DefaultCommon(), Gzip: true, Timeout: plug.Duration(30 * time.Second)}
+	conf := otlpConfig{Common: DefaultCommon(), Protocol: "http", Gzip: true, Timeout: plug.Duration(30 * time.Second)}
 	if err := c.Decode(&conf); err != nil {
 		return nil, err
 	}
 	s := &otlp{conf: conf, log: d.Log}
 	s.format, _ = format.Lookup(conf.Common.Format)
-	s.post = otlpPost{path: "/v1/logs", token: conf.Token, org: conf.Org, headers: conf.Headers, gzip: conf.Gzip, timeout: time.Duration(conf.Timeout)}
-	if err := s.post.open(conf.URL, d.Log, func() (*http.Client, error) { return d.HTTP(conf.TLS, conf.Common.InFlight+1) }); err != nil {
+	var err error
+	switch conf.Protocol {
+	case "http":
+		s.wire, err = openOTLPOverHTTP(conf, d)
+	case "grpc":
+		s.wire, err = openOTLPOverGRPC(conf, d)
+	default:
+		err = fmt.Errorf("protocol: %q is neither http nor grpc", conf.Protocol)
+	}
+	if err != nil {
 		return nil, c.Errorf("%v", err)
 	}
 	if conf.TLS.Insecure {
@@ -68,7 +87,7 @@ func openOTLP(_ context.Context, c plug.Config, d Deps) (Sink, error) {
 	return s, nil
 }
 
-// Write posts one request, of one tenant where the receiver keeps them apart.
+// Write sends one request, of one tenant where the receiver keeps them apart.
 func (s *otlp) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) {
 	if s.conf.Org == "tenant" {
 		for i := range evs {
@@ -80,24 +99,12 @@ func (s *otlp) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) 
 	}
 	logs := plog.NewLogs()
 	n := s.records(logs, evs)
-	receipt := Receipt{Events: n}
-	p, err := s.encode(logs)
+	receipt := Receipt{Events: n, Bytes: (&plog.ProtoMarshaler{}).LogsSize(logs)}
+	resp, err := s.wire.export(ctx, plogotlp.NewExportRequestFromLogs(logs), evs[0].Tenant)
 	if err != nil {
-		return receipt, &WriteError{Kind: KindRefused, Code: "encode", Err: err}
+		return receipt, err
 	}
-	receipt.Bytes = len(p.buf)
-	if s.conf.Gzip {
-		p = p.compress()
-	}
-	defer p.release()
-	a, err := s.post.send(ctx, p, evs[0].Tenant)
-	if err != nil {
-		return receipt, networkFailure(ctx, err)
-	}
-	if a.status/100 != 2 {
-		return receipt, otlpFailure(a)
-	}
-	return receipt, s.partial(a, n)
+	return receipt, s.partial(resp, n)
 }
 
 // records adds as many events as go into max_bytes, and at least one.
@@ -122,24 +129,10 @@ func (s *otlp) records(logs plog.Logs, evs []schemas.Event) int {
 	return len(evs)
 }
 
-func (s *otlp) encode(logs plog.Logs) (*payload, error) {
-	body, err := plogotlp.NewExportRequestFromLogs(logs).MarshalProto()
-	if err != nil {
-		return nil, fmt.Errorf("encode log records: %w", err)
-	}
-	p := newPayload()
-	p.buf = append(p.buf, body...)
-	return p, nil
-}
-
 // partial is nil if the receiver took all n records. It does not say which ones
 // it rejected, and they are not to be sent again: as many dead letters stand
 // for them.
-func (s *otlp) partial(a answer, n int) error {
-	resp := plogotlp.NewExportResponse()
-	if a.header.Get("Content-Type") != "application/x-protobuf" || resp.UnmarshalProto(a.body) != nil {
-		return nil
-	}
+func (s *otlp) partial(resp plogotlp.ExportResponse, n int) error {
 	rejected, said := resp.PartialSuccess().RejectedLogRecords(), format.Plain(resp.PartialSuccess().ErrorMessage(), 300)
 	if rejected <= 0 {
 		if said != "" {
@@ -157,26 +150,11 @@ func (s *otlp) partial(a answer, n int) error {
 
 // Probe sends a request without log records.
 func (s *otlp) Probe(ctx context.Context) error {
-	p, err := s.encode(plog.NewLogs())
-	if err != nil {
-		return err
-	}
-	if s.conf.Gzip {
-		p = p.compress()
-	}
-	defer p.release()
-	a, err := s.post.send(ctx, p, "")
-	if err == nil && a.status/100 != 2 {
-		err = otlpFailure(a)
-	}
-	if err != nil {
+	if _, err := s.wire.export(ctx, plogotlp.NewExportRequest(), ""); err != nil {
 		return fmt.Errorf("send an empty request: %w", err)
 	}
 	return nil
 }
 
-// Close drops idle connections.
-func (s *otlp) Close() error {
-	s.post.client.CloseIdleConnections()
-	return nil
-}
+// Close ends the connections.
+func (s *otlp) Close() error { return s.wire.Close() }

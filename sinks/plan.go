@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"maps"
@@ -26,6 +27,7 @@ type Plan struct {
 	Altered []string      `json:"fields_altered,omitempty"` // sent by both, but redacted or written in another way
 	Dropped []PlanExample `json:"dropped,omitempty"`
 	Added   []PlanExample `json:"added,omitempty"`
+	Samples []PlanSample  `json:"samples,omitempty"` // events that both send, and differently
 
 	actions      map[[2]string]*Change
 	now, then    *Forwarder
@@ -59,12 +61,20 @@ type PlanExample struct {
 	Outcome string    `json:"outcome,omitempty"`
 }
 
+// PlanSample is what becomes of one event by the two settings.
+type PlanSample struct {
+	EventID string `json:"event_id"`
+	Now     string `json:"now"`
+	Then    string `json:"then"`
+}
+
 // fieldUse says how often a field is sent.
 type fieldUse struct{ now, then, differs int64 }
 
 // Bounds of a plan.
 const (
 	planExamples = 5
+	planSamples  = 2
 	planActions  = 1000   // pairs of kind and action; the rest counts in the sums only
 	planFields   = 20_000 // events whose fields are compared
 )
@@ -111,6 +121,8 @@ func (p *Plan) add(b *schemas.Batch, ev *schemas.Event) {
 		p.Dropped = append(p.Dropped, exampleOf(ev))
 	case then && !now && len(p.Added) < planExamples:
 		p.Added = append(p.Added, exampleOf(ev))
+	case now && then && len(p.Samples) < planSamples && !bytes.Equal(p.bufNow, p.bufT):
+		p.Samples = append(p.Samples, PlanSample{ev.ID.String(), string(p.bufNow), string(p.bufT)})
 	}
 	if p.Now.Events+p.Then.Events <= 2*planFields {
 		p.compare(now, then)
@@ -127,7 +139,7 @@ func (f *Forwarder) preview(dst []byte, b *schemas.Batch, ev *schemas.Event, v *
 	if err != nil {
 		v.Faulty++
 	}
-	if !pass {
+	if !pass || !f.o.Common.Shadow && quiet(ev) {
 		return dst, false
 	}
 	out := *ev
@@ -137,6 +149,12 @@ func (f *Forwarder) preview(dst []byte, b *schemas.Batch, ev *schemas.Event, v *
 	dst = write(dst, &out)
 	v.Events, v.Bytes = v.Events+1, v.Bytes+int64(len(dst))
 	return dst, true
+}
+
+// Preview returns what the sink sends of an event with its place set, in the
+// sink's format; false if it leaves the event out. It sends nothing.
+func (f *Forwarder) Preview(b *schemas.Batch, ev *schemas.Event) ([]byte, bool) {
+	return f.preview(nil, b, ev, &Volume{})
 }
 
 func (p *Plan) change(ev *schemas.Event) *Change {

@@ -17,6 +17,9 @@ func (s *s3Sink) Find(ctx context.Context, ev *schemas.Event) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.conf.Timeout))
 	defer cancel()
 	key := s.key([]schemas.Event{*ev})
+	if s.conf.Layout == "security_lake" {
+		key = s.lakeKey(lakeFileOf(ev), s3Span(ev, ev))
+	}
 	_, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.conf.Bucket, Key: &key})
 	if re, ok := errors.AsType[*awshttp.ResponseError](err); ok && re.HTTPStatusCode() == http.StatusNotFound {
 		return false, nil

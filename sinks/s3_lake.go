@@ -63,6 +63,10 @@ type lakeFile struct {
 	day   string // eventDay
 }
 
+func lakeFileOf(ev *schemas.Event) lakeFile {
+	return lakeFile{class: format.OCSFClass(ev), day: ev.When().Format("20060102")}
+}
+
 // lakeRow is one event, encoded.
 type lakeRow struct {
 	at   int // in the write
@@ -83,7 +87,7 @@ func (s *s3Sink) writeLake(ctx context.Context, evs []schemas.Event) (Receipt, e
 			break
 		}
 		receipt.Events, receipt.Bytes = i+1, receipt.Bytes+len(doc)
-		f := lakeFile{class: format.OCSFClass(ev), day: ev.When().Format("20060102")}
+		f := lakeFileOf(ev)
 		files[f] = append(files[f], lakeRow{i, ev.Time, doc})
 	}
 	order := make([]lakeFile, 0, len(files))

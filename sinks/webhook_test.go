@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -134,4 +135,21 @@ func TestWebhookCutOff(t *testing.T) {
 	if len(h.msgs) != 5 {
 		t.Errorf("%d message ids for 5 batches: they are not stable over retries", len(h.msgs))
 	}
+}
+
+// TestWebhookTimeout tells a receiver that is too slow from a caller that left.
+func TestWebhookTimeout(t *testing.T) {
+	silent := &sinktest.Faulty{Script: func(int, *http.Request) sinktest.Fault { return sinktest.Fault{Silence: true} }}
+	f := func(ctx context.Context, timeout, want string) {
+		t.Helper()
+		s, _ := openTest(t, "webhook", "timeout: "+timeout+"\nurl: "+serve(t, silent)+"\nsecret: "+secretA, nil)
+		_, err := s.Write(ctx, testBatch(1, 1).Events)
+		if we := asWriteError(err); we.Kind != KindRetry || we.Code != want {
+			t.Errorf("code %s, want %s: %v", we.Code, want, err)
+		}
+	}
+	f(t.Context(), "20ms", "timeout")
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	f(gone, "1m", "cancelled")
 }

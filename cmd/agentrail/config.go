@@ -74,7 +74,8 @@ type authConfig struct {
 	// Issuers let callers in that bring a signed token (JWT) of an identity
 	// provider, such as a push subscription of Google Cloud Pub/Sub.
 	Issuers []auth.Issuer `yaml:"issuers"`
-	// OIDC is the identity provider at which people log in to the pages.
+	// OIDC is the identity provider at which people log in to the pages, and whose
+	// signed tokens they may send to the API and to the executor.
 	OIDC *auth.OIDC `yaml:"oidc"`
 }
 
@@ -245,6 +246,7 @@ func (c *config) merge(path string) error {
 	if c.Executor != nil && c.Executor.doc == nil {
 		c.Executor.doc, _ = plug.Load(path, string(b), new(config)) // for the lines of faults; what is wrong in it was told above
 		c.Executor.settle(path)
+		c.Executor.auth = &c.Auth
 	}
 	c.given.sources = c.given.sources || c.Sources != nil
 	c.given.detectors = c.given.detectors || c.Detectors != nil

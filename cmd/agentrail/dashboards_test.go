@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,8 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/dashboards/grafana"
 	"github.com/agentrail/agentrail/deploy/sample"
+	"github.com/agentrail/agentrail/executor/trail"
+	"github.com/agentrail/agentrail/internal/auth"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // boards is a server with the embedded engine and the sample day in it, as
@@ -25,6 +30,7 @@ import (
 type boards struct {
 	*served
 	key string // of the role sql alone
+	eye string // of the roles sql and analyst
 }
 
 func newBoards(t *testing.T) *boards {
@@ -40,6 +46,7 @@ sources:
   - {kind: otlp, grpc: 127.0.0.1:0, http: 127.0.0.1:0}
 `)
 	b.key = strings.TrimSpace(b.cli("token", "new", "--file", filepath.Join(b.dir, "tokens.yaml"), "--name", "grafana", "--roles", "sql"))
+	b.eye = strings.TrimSpace(b.cli("token", "new", "--file", filepath.Join(b.dir, "tokens.yaml"), "--name", "eye", "--roles", "sql,analyst"))
 	b.seen.Reset()
 	b.start("max_record: 1MiB")
 	day := sample.Generate(sample.Options{Seed: 1, End: time.Now()})
@@ -52,6 +59,7 @@ sources:
 		code, got := b.sql("SELECT count() FROM events WHERE class = 'activity'", "")
 		return code == http.StatusOK && got == fmt.Sprintf("%d\n", sent.Accepted)
 	})
+	b.responded()
 	b.await("alerts of agents are in the store", func() bool {
 		_, got := b.sql("SELECT count() > 20 AND countIf(open) > 0 AND countIf(agent != '' AND agent IN (SELECT agent FROM runs)) > 0 FROM alerts_latest", "")
 		return got == "1\n"
@@ -59,8 +67,35 @@ sources:
 	return b
 }
 
+// responded sends what an executor records of a pause.
+func (b *boards) responded() {
+	b.t.Helper()
+	who := trail.Who{Program: "agentrail-executor", Log: "agentrail/logs/response", User: "agentrail-response", UserType: "SERVICE", Initiator: trail.InitiatorAPI, Subscription: "sub_1"}
+	at := time.Now().Add(-time.Minute)
+	var body []byte
+	for i, status := range []string{"requested", "confirmed"} {
+		r := who.Response(trail.Response{
+			ID: fmt.Sprintf("resp_1_%d", i+1), Response: "resp_1", Status: status, At: at.Add(time.Duration(i) * time.Second), Text: "read back from executor", Action: "subscription.pause",
+			Target: "sub_1", Policy: "runaway", Author: "policy runaway", Reason: "writes", Mode: "enforce", Via: "executor", Alert: "a1", Rule: "burst", Asked: at, Until: at.Add(time.Hour),
+		})
+		body = append(append(body, r.Body...), '\n')
+	}
+	if r := b.do(http.MethodPost, "/v1/audit", b.token, string(body)); r.StatusCode != http.StatusAccepted {
+		b.t.Fatalf("records of a response: %s", r.Status)
+	}
+	b.await("the response is in the store", func() bool {
+		_, got := b.sql("SELECT seq, status, target, until - time > 3500 FROM responses WHERE id = 'resp_1' ORDER BY seq", "")
+		return got == "1\trequested\tsub_1\t1\n2\tconfirmed\tsub_1\t1\n"
+	})
+}
+
 // sql asks the endpoint as ClickHouse's clients do, by Basic.
 func (b *boards) sql(stmt, format string) (int, string) {
+	b.t.Helper()
+	return b.sqlBy(b.key, stmt, format)
+}
+
+func (b *boards) sqlBy(key, stmt, format string) (int, string) {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+sqlPath+"?default_format="+url.QueryEscape(format), strings.NewReader(stmt))
 	if err != nil {
@@ -69,7 +104,7 @@ func (b *boards) sql(stmt, format string) (int, string) {
 	if format == "" {
 		req.URL.RawQuery = ""
 	}
-	req.SetBasicAuth("grafana", b.key)
+	req.SetBasicAuth("grafana", key)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		b.t.Fatal(err)
@@ -144,6 +179,9 @@ func TestPanels(t *testing.T) {
 		"agent":  literal(b.one("SELECT agent FROM alerts_latest WHERE agent != '' AND agent IN (SELECT agent FROM runs) GROUP BY agent ORDER BY count() DESC LIMIT 1")),
 	}
 	all := map[string]string{"tenant": "tenant", "agent": "agent", "actor": "actor", "run": picks["run"]}
+	counts := b.tallied(strings.Trim(picks["agent"], "'"), strings.Trim(picks["run"], "'"), trace)
+	counts.spans = []string{row("agent-platform", "invoke_agent", 5, "Unset", trace), row("agent-platform", "execute_tool", 5, "Unset", trace)}
+	should := counts.panels()
 	for _, d := range grafana.All() {
 		for _, v := range d.Variables {
 			if v.Query != "" {
@@ -161,6 +199,26 @@ func TestPanels(t *testing.T) {
 				values = picks
 			}
 			got := b.table(expand(p.Query, values))
+			name := d.UID + ": " + p.Title
+			w, known := should[name]
+			if delete(should, name); !known {
+				t.Errorf("%s: nothing says what it should show", name)
+			}
+			why, tries := w.differs(p, got), 0
+			if strings.Contains(p.Query, "alerts_latest") { // alerts go on meanwhile
+				b.await(name+" shows what was counted", func() bool {
+					if why != "" {
+						counts.readAlerts()
+						w, got = counts.panels()[name], b.table(expand(p.Query, values))
+						why = w.differs(p, got)
+					}
+					tries++
+					return why == "" || tries > 500
+				})
+			}
+			if why != "" {
+				t.Errorf("%s %s", name, why)
+			}
 			var names []string
 			for _, m := range got.Meta {
 				names = append(names, m.Name)
@@ -181,7 +239,45 @@ func TestPanels(t *testing.T) {
 			b.table(expand(p.Query, one))
 		}
 	}
+	for name := range should {
+		t.Errorf("there is no panel %s", name)
+	}
 	b.strangers()
+	b.contentOnRecord()
+}
+
+// contentOnRecord reads records as received: who also has a role for content gets
+// them, and that is an event; dashboards, which have not, leave none.
+func (b *boards) contentOnRecord() {
+	b.t.Helper()
+	const short = "SELECT content FROM raw ORDER BY time DESC LIMIT 3"
+	long := "SELECT count() FROM raw WHERE content != '" + strings.Repeat("x", 3000) + "'"
+	for _, stmt := range []string{short, long} {
+		if code, got := b.sqlBy(b.eye, stmt, ""); code != http.StatusOK || strings.TrimSpace(got) == "" {
+			b.t.Errorf("%.100s: %d %s", stmt, code, got)
+		}
+	}
+	var said []schemas.Control
+	b.streamed("control", func(ev api.Event) bool {
+		var c schemas.Control
+		if ev.Action == auth.VerbContentRead && ev.Raw != nil && json.Unmarshal([]byte(*ev.Raw), &c) == nil && c.Target == sqlPath {
+			said = append(said, c)
+		}
+		return len(said) == 2
+	})
+	for i, want := range []map[string]string{
+		{"rows": "3", "columns": "raw.content raw.time", "query": short, "query_sha256": ""},
+		{"rows": "1", "columns": "raw.content", "query": long[:maxStatementShown], "query_sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(long)))},
+	} {
+		for name, value := range want {
+			if said[i].Args[name] != value {
+				b.t.Errorf("%s on record is %s, want %s", name, said[i].Args[name], value)
+			}
+		}
+		if said[i].Author != "eye" || said[i].Tenant != "default" || said[i].Args["tables"] != "raw" || said[i].Args["address"] != "127.0.0.1" || said[i].Args["status"] != "200" {
+			b.t.Errorf("on record: %+v", said[i])
+		}
+	}
 }
 
 // spans sends two spans of the trace by OTLP.

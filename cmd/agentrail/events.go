@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -78,27 +77,19 @@ func eventColumns() []api.Column[api.Event] {
 	}
 }
 
-// printEvents asks for a stream of events and writes each as it comes, except
-// in a table, whose widths depend on all of them.
+// printEvents prints a table of a list, whose widths depend on all rows, or asks
+// for a stream and writes each event as it comes: that is an export, and on
+// record as one.
 func (cl *client) printEvents(ctx context.Context, q url.Values, format string) error {
+	if format == "table" {
+		return cl.printEventTable(ctx, q)
+	}
 	body, err := cl.do(ctx, http.MethodGet, "events", q, nil, "application/x-ndjson")
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	cl.sayMemory()
-	if format == "table" {
-		var rows []api.Event
-		err := eachEvent(body, func(e api.Event) error { rows = append(rows, e); return nil })
-		if err == nil {
-			nothing(cl.c, format, len(rows), "no event matches; widen --since or drop a filter; agentrail doctor says whether anything arrives")
-		}
-		err = errors.Join(printRows(cl.c, format, rows, eventColumns(), nil), err)
-		if n := len(rows); n > 0 && q.Get("limit") == strconv.Itoa(n) {
-			goOn(cl.c, rows[n-1].Place())
-		}
-		return err
-	}
 	if format == "csv" {
 		w, err := api.NewCSV(cl.c.out, api.EventColumns())
 		if err != nil {
@@ -108,6 +99,20 @@ func (cl *client) printEvents(ctx context.Context, q url.Values, format string) 
 		return errors.Join(w.Flush(), err)
 	}
 	return writeArray(cl.c.out, body)
+}
+
+func (cl *client) printEventTable(ctx context.Context, q url.Values) error {
+	var list api.EventList
+	if err := cl.get(ctx, "events", q, &list); err != nil {
+		return err
+	}
+	cl.sayMemory()
+	nothing(cl.c, "table", len(list.Events), "no event matches; widen --since or drop a filter; agentrail doctor says whether anything arrives")
+	err := printRows(cl.c, "table", list.Events, eventColumns(), nil)
+	if list.More {
+		goOn(cl.c, list.Next)
+	}
+	return err
 }
 
 // goOn says on standard error how to see what comes behind the last row.

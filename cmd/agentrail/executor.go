@@ -32,6 +32,7 @@ func newExecutor(c *console) *cobra.Command {
 		Example: "  agentrail executor --config /etc/agentrail/agentrail.yaml",
 		Args:    cobra.NoArgs,
 	}
+	cmd.AddCommand(newExecutorParked(c), newExecutorResend(c))
 	cmd.Flags().StringVar(&file, "config", "agentrail.yaml", "config file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(file)
@@ -81,7 +82,14 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Tokens+" --name me@example.com --tenant "+c.Tenant+" --roles member", "%w", err)
 	}
+	if err := trust(ctx, tokens, c.auth); err != nil {
+		return err
+	}
 	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	proven, err := c.proven()
 	if err != nil {
 		return err
 	}
@@ -127,7 +135,7 @@ func execute(ctx context.Context, c *executorConfig, o executeOptions) (err erro
 	asked := &askedFor{store: store, specs: specs, responder: responder, publishers: c.Publishers, stop: stop, wake: outbox.Wake, tenant: c.Tenant, program: program, now: time.Now, log: log.With("part", "controls")}
 	stops.push("answers", asked.close)
 	hold := brake.New(brake.Options{
-		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert, OnControl: asked.carryOut,
+		Server: c.Server, Token: token, Store: store, Program: program, Stop: stop, Wake: outbox.Wake, OnAlert: responder.OnAlert, OnControl: asked.carryOut, Proven: proven,
 		Log: log.With("part", "brake"), Reg: reg,
 	})
 	engine = engines.New(engines.Options{

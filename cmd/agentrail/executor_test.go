@@ -32,6 +32,8 @@ type house struct {
 	spans    string                 // address for spans
 	address  string                 // of the executor
 	more     string                 // lines of the executor's servers
+	key      string                 // of the server, as the executor knows it; empty: the right one
+	top      string                 // lines of the config; empty: there is no store
 	forPages atomic.Pointer[string] // address of the executor, as the server's pages know it
 	login    func(principal string) string
 	served   *running
@@ -185,20 +187,20 @@ func (h *house) config() *config {
 	h.t.Helper()
 	h.write("agentrail.yaml", fmt.Sprintf(`version: 1
 listen: 127.0.0.1:0
-store: {kind: none}
-sources: [{kind: workflowrun}, {kind: audit}, {kind: otlp, grpc: none, http: %[2]q}]
+%[6]ssources: [{kind: workflowrun}, {kind: audit}, {kind: otlp, grpc: none, http: %[2]q}]
 executor:
   listen: 127.0.0.1:0
   server: %[1]q
   traces: http://%[2]s
   token_file: executor.token
+  server_key: %[7]s
   rules: gates.yaml
   confirm_timeout: 30s
   servers:
     - {name: files, command: [agentrail, sample-mcp, %[3]q], auth: none}
 %[5]s  sources:
     - {source: "files:reports", tool: files.read_text_file, arguments: {path: %[4]q}}
-`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more))
+`, firstOf(h.server, "http://127.0.0.1:1"), h.spans, h.path("files"), h.path("files/in/open.md"), h.more, firstOf(h.top, "store: {kind: none}\n"), firstOf(h.key, "head.key.pub")))
 	c, err := loadConfig(h.path("agentrail.yaml"))
 	if err != nil {
 		h.t.Fatal(err)
@@ -207,6 +209,15 @@ executor:
 		c.Listen = strings.TrimPrefix(h.server, "http://")
 	}
 	return c
+}
+
+// withSQL gives the server the SQL endpoint on a ClickHouse that does not answer,
+// and further lines of the config.
+func (h *house) withSQL(more string) {
+	h.t.Helper()
+	h.write("dsn", "clickhouse://127.0.0.1:1/default")
+	h.write("url", "http://reader:key@127.0.0.1:1/default")
+	h.top = fmt.Sprintf("store: {kind: clickhouse, dsn_file: %s}\nsql: {enabled: true, url_file: %s}\n%s", h.path("dsn"), h.path("url"), more)
 }
 
 // serve starts the server; a second one listens where the first one did.

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agentrail/agentrail/collector/notary"
 	"github.com/agentrail/agentrail/executor/action"
 	"github.com/agentrail/agentrail/executor/gate"
 	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/executor/trigger"
 	"github.com/agentrail/agentrail/internal/auth"
 	"github.com/agentrail/agentrail/internal/plug"
+	"github.com/agentrail/agentrail/schemas"
 )
 
 // executorConfig is the section executor of the config: what `agentrail
@@ -30,11 +32,16 @@ type executorConfig struct {
 	// Tenant whose executor it is. Default: default.
 	Tenant string `yaml:"tenant"`
 	// Tokens is the token file of its users; a principal's name is the user on whose behalf agents run. Default: executor-tokens.yaml.
+	// People may send a signed token of the provider under auth.oidc instead. Moderators who review inputs, or whose subscriptions need their role,
+	// must stand in this file (with tokens: [] if they have none): a run in background has no login to take roles from.
 	Tokens string `yaml:"tokens"`
 	// Server is the address of the Agentrail server that takes its records and tells it what to pause. Default: http://127.0.0.1:7680.
 	Server string `yaml:"server"`
 	// TokenFile holds a token of that server with the roles ingest and executor. Default: executor.token.
 	TokenFile string `yaml:"token_file"`
+	// ServerKey is the public key of the server, the .pub beside its evidence.key. With it nothing is resumed, published, approved or taken back unless
+	// the server has signed who asked for it; pauses need no proof. Default: none, the server's word is enough.
+	ServerKey string `yaml:"server_key"`
 	// Traces is the address to which spans go by OTLP over HTTP, such as http://127.0.0.1:4318 of a source otlp. Default: none.
 	Traces string `yaml:"traces"`
 	// Agents is the folder of specs; each *.yaml in it is an agent. It is read again when it has changed. Default: agents.
@@ -63,6 +70,7 @@ type executorConfig struct {
 
 	file string
 	doc  *plug.Document
+	auth *authConfig // of the same file
 }
 
 // settle fills the defaults and resolves paths.
@@ -72,7 +80,7 @@ func (c *executorConfig) settle(file string) {
 	c.Missed = cmp.Or(c.Missed, "once")
 	c.Data, c.Tokens, c.Agents = cmp.Or(c.Data, "executor"), cmp.Or(c.Tokens, "executor-tokens.yaml"), cmp.Or(c.Agents, "agents")
 	c.TokenFile = cmp.Or(c.TokenFile, "executor.token")
-	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
+	paths := []*string{&c.Data, &c.Tokens, &c.TokenFile, &c.ServerKey, &c.Agents, &c.Rules, &c.ResponseFile, &c.Actions.Credentials}
 	for i := range c.Triggers.Webhooks {
 		paths = append(paths, &c.Triggers.Webhooks[i].SecretFile, &c.Triggers.Webhooks[i].TokenFile)
 	}
@@ -151,6 +159,18 @@ func (c *executorConfig) rules() (*gate.Rules, error) {
 		return gate.DefaultRules(), nil
 	}
 	return gate.LoadRules(c.Rules)
+}
+
+// proven returns what checks who asks for controls; nil without server_key.
+func (c *executorConfig) proven() (func(schemas.Control) error, error) {
+	if c.ServerKey == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.ServerKey)
+	if err != nil {
+		return nil, hintf("copy the .pub beside the server's evidence.key to "+c.ServerKey, "read public key of the server: %w", err)
+	}
+	return notary.ControlCheck(string(text))
 }
 
 // token reads the token for the server.

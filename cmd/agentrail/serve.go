@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -78,6 +77,7 @@ type serveOptions struct {
 	onReady func(addr string, login func(principal string) string)
 	// executor says where the executor is and gives a token of it; nil: the config says.
 	executor func() (base, token string)
+	onRoutes func([]string)  // called with the patterns of the listener before it takes requests; may be nil
 	onStore  func(storeNews) // called while the store comes up, from a goroutine of its own; may be nil
 }
 
@@ -115,7 +115,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	if err != nil {
 		return hintf("make one with: agentrail token new --file "+c.Auth.Tokens+" --name me --roles ingest,viewer,admin", "%w", err)
 	}
-	if err := tokens.Trust(ctx, c.Auth.Issuers); err != nil {
+	if err := trust(ctx, tokens, &c.Auth); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
@@ -208,7 +208,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	again := &resender{j: j}
 	dead, err := sinks.NewDeadLetters(sinks.DeadLetterOptions{
-		Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
+		From: j.Head(), Lookup: lookup(j), Sink: func(name string) (*sinks.Forwarder, bool) {
 			fw, ok := forwarders[name]
 			return fw, ok
 		},
@@ -261,7 +261,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 
 	// Sources and the listener. They end first.
 	in := newFollowers(ctx, cancel, j, nil, log)
-	mux := http.NewServeMux()
+	mux := &router{}
 	for _, sc := range c.Sources {
 		s, err := collector.Open(ctx, sc, collector.Deps{
 			Append: j.Append, Decode: mappings, Log: log.With("part", "collector"), Reg: reg,
@@ -296,7 +296,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 		}
 	}
 	server, err := api.New(api.Options{
-		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own,
+		Require: sessions.Require, Operator: c.Auth.Tenant, Store: traces.queries(st.queries()), NoteRead: access.read, Append: j.Append, Own: decode.Own, Prove: key.ProveControl,
 		Recent: newest.queries(), Lives: rec.Lives, History: newest.history, Record: journalRecord(j),
 		Open: func(ctx context.Context, shard int, from journal.From) (api.Reader, error) {
 			return j.Open(ctx, "", shard, from)
@@ -311,7 +311,7 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range told.routes(sessions.Require, c.Auth.Tenant, own) {
 		mux.Handle(pattern, h)
 	}
-	tables, err := sqlRoutes(c, st, tokens, log.With("part", "sql"))
+	tables, err := sqlRoutes(c, st, tokens, access, log.With("part", "sql"))
 	if err != nil {
 		return err
 	}
@@ -334,6 +334,9 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	f.run("console", pages.Run)
 	for pattern, h := range pages.Routes() {
 		mux.Handle(pattern, h)
+	}
+	if o.onRoutes != nil {
+		o.onRoutes(mux.patterns)
 	}
 	l, err := listen(ctx, c.Listen, "listen", c.file, mux, log)
 	if err != nil {

@@ -61,6 +61,9 @@ func (l *accessLog) login(ctx context.Context, a auth.Access) {
 		if a.Verb == auth.VerbLogin {
 			c.Args["roles"] = joinRoles(a.Who.Roles)
 		}
+		if a.Ended > 1 {
+			c.Args["sessions"] = strconv.Itoa(a.Ended)
+		}
 	}
 	key := strings.Join([]string{a.Verb, c.Tenant, c.Author}, "\x00")
 	if a.Verb == auth.VerbLoginFailed {

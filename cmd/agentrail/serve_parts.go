@@ -280,3 +280,21 @@ func refuseWhenFull(dead *sinks.DeadLetters, next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// trust lets those in who bring a signed token: programs under auth.issuers and
+// people of the provider under auth.oidc.
+func trust(ctx context.Context, tokens *auth.Tokens, c *authConfig) error {
+	if c == nil {
+		return nil
+	}
+	if err := tokens.Trust(ctx, c.Issuers); err != nil {
+		return err
+	}
+	if c.OIDC == nil {
+		return nil
+	}
+	if err := tokens.Recognise(ctx, *c.OIDC); err != nil {
+		return fmt.Errorf("auth.oidc: %w", err)
+	}
+	return nil
+}

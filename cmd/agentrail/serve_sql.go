@@ -23,8 +23,9 @@ const sqlPath = grafana.SQLPath
 // sqlContents are the roles that read prompts, arguments and answers, too.
 var sqlContents = []auth.Role{auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}
 
-// sqlRoutes returns the routes of the SQL endpoint, none where it is off.
-func sqlRoutes(c *config, st *storage, tokens *auth.Tokens, log *slog.Logger) (map[string]http.Handler, error) {
+// sqlRoutes returns the routes of the SQL endpoint, none where it is off. What is
+// read of content there goes on record.
+func sqlRoutes(c *config, st *storage, tokens *auth.Tokens, access *accessLog, log *slog.Logger) (map[string]http.Handler, error) {
 	if !c.SQL.Enabled || st == nil {
 		return nil, nil
 	}
@@ -42,7 +43,9 @@ func sqlRoutes(c *config, st *storage, tokens *auth.Tokens, log *slog.Logger) (m
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, _ := auth.FromContext(r.Context())
 		began := time.Now()
-		reader.Serve(w, r, sqlread.Caller{Tenant: p.Tenant, Content: p.Has(sqlContents...)})
+		reader.Serve(w, r, sqlread.Caller{Tenant: p.Tenant, Content: p.Has(sqlContents...), Note: func(ctx context.Context, read sqlread.Read) error {
+			return access.statement(ctx, p, auth.Address(r), read)
+		}})
 		log.Debug("statement answered", "principal", p.Name, "tenant", p.Tenant, "took", time.Since(began))
 	})
 	guarded := keyAsToken(tokens.Require(answer, auth.RoleSQL))

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -120,13 +122,30 @@ func (f families) sum(name, label, value string) (total float64) {
 	return total
 }
 
-// deadLetters shows the list to the API.
+// restorePatience is how long a request waits for the list of dead letters after
+// a restart: the journal's next tick, and some.
+const restorePatience = 2 * time.Second
+
+// deadLetters shows the list to the API, once it is that of before a restart.
 func deadLetters(d *sinks.DeadLetters) api.DeadLetters {
+	whole := func(ctx context.Context) error {
+		err := d.Whole(ctx, restorePatience)
+		if errors.Is(err, sinks.ErrRestoring) {
+			return fmt.Errorf("%w: %w", api.ErrStarting, err)
+		}
+		return err
+	}
 	return api.DeadLetters{
-		List: func(_ context.Context, tenant, consumer string, limit int) ([]schemas.DeadLetter, error) {
+		List: func(ctx context.Context, tenant, consumer string, limit int) ([]schemas.DeadLetter, error) {
+			if err := whole(ctx); err != nil {
+				return nil, err
+			}
 			return d.List(tenant, consumer, limit), nil
 		},
 		Get: func(ctx context.Context, tenant, id string) (schemas.DeadLetter, error) {
+			if err := whole(ctx); err != nil {
+				return schemas.DeadLetter{}, err
+			}
 			l, err := d.Get(ctx, tenant, id)
 			return l, notFound(err, sinks.ErrNoDeadLetter)
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
+	"github.com/agentrail/agentrail/sinks/format"
 )
 
 // planFlags are what a plan is made with.
@@ -32,12 +34,16 @@ func newSinkPlan(c *console) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [NAME] --config NEW",
 		Short: "Show what a change of sinks would do, on past events",
-		Long: "Read past events from the journal's folder, beside a running server or without one, and compare what each sink sends by the config --now with what it would send by --config:\n" +
-			"events and bytes a day, the difference by kind and action, fields that go, come or are written otherwise, and examples. Nothing is sent and nothing is changed.\n" +
+		Long: "Read past events from the journal's folder, beside a running server or without one, or with --server from a server (those of the token's tenant;\n" +
+			"its role must be one that may read content), and compare what each sink sends by the config --now with what it would send by --config:\n" +
+			"events and bytes a day, the difference by kind and action, fields that go, come or are written otherwise, and examples, before and after. Nothing is sent and nothing is changed.\n" +
 			"Bytes are those of the formatted events, before the protocol's envelope and before compression; receivers that charge by volume count about as much.",
-		Example: "  agentrail sink plan soc --config new.yaml --now /etc/agentrail/agentrail.yaml --since 24h --price 2.50",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  agentrail sink plan soc --config new.yaml --now /etc/agentrail/agentrail.yaml --since 24h --price 2.50\n" +
+			"  agentrail sink plan soc --config new.yaml --now agentrail.yaml --server https://agentrail.example.com --since 2h",
+		Args: cobra.MaximumNArgs(1),
 	}
+	cl := addClient(c, cmd)
+	cmd.Flags().Lookup("server").Usage = "read the events from this server, not from a folder"
 	cmd.Flags().StringVar(&f.then, "config", "", "config file with the change (mandatory)")
 	cmd.Flags().StringVar(&f.now, "now", "agentrail.yaml", "config file that is in effect")
 	cmd.Flags().StringVar(&f.data, "data", "", "data folder of the server, or the folder of a journal; default: what --now says")
@@ -46,7 +52,7 @@ func newSinkPlan(c *console) *cobra.Command {
 	cmd.Flags().Float64Var(&f.price, "price", 0, "what the receiver costs for a GB (10^9 bytes), for an estimate a month")
 	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "format: table or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		plans, err := f.plan(cmd.Context(), c, args)
+		plans, err := f.plan(cmd.Context(), c, cl, args)
 		if err != nil {
 			return err
 		}
@@ -63,7 +69,7 @@ func newSinkPlan(c *console) *cobra.Command {
 }
 
 // plan reads the configs and the journal.
-func (f *planFlags) plan(ctx context.Context, c *console, args []string) ([]*sinks.Plan, error) {
+func (f *planFlags) plan(ctx context.Context, c *console, cl *client, args []string) ([]*sinks.Plan, error) {
 	since, err := api.ParseTime(f.since, c.now())
 	switch {
 	case f.format != "table" && f.format != "json":
@@ -72,6 +78,8 @@ func (f *planFlags) plan(ctx context.Context, c *console, args []string) ([]*sin
 		return nil, usagef("add --config NEW.yaml", "plan needs the config with the change")
 	case err != nil:
 		return nil, usagef("write 2026-11-23T08:00:00Z, or how long ago: 15m, 2h, 7d", "--since is %q, which is no time", f.since)
+	case cl.server != "" && (f.data != "" || f.from > 0):
+		return nil, usagef("leave out --data and --from, or --server", "events come from a folder or from a server")
 	case f.price < 0 || math.IsNaN(f.price) || math.IsInf(f.price, 0):
 		return nil, usagef("use --price 2.50", "--price is no price")
 	}
@@ -86,6 +94,10 @@ func (f *planFlags) plan(ctx context.Context, c *console, args []string) ([]*sin
 	plans, err := sinkPlans(ctx, now, then, args)
 	if err != nil {
 		return nil, err
+	}
+	if cl.server != "" {
+		s := &planStream{tap: tap{c: c, cl: cl, q: url.Values{"since": {since.Format(time.RFC3339Nano)}, "position": {"2s"}, "class": {"activity,alert,control,evidence,health"}}, sleep: pause}, plans: plans}
+		return plans, s.run(ctx)
 	}
 	dir, err := journalFolder(firstOf(f.data, now.Data))
 	if err != nil {
@@ -237,5 +249,10 @@ func (p *page) plan(s *sinks.Plan, price float64) {
 		for _, x := range e.list {
 			p.line(e.name, fmt.Sprintf("%s %s %s %s %s %s %s", x.Time.Format(time.RFC3339), x.EventID, x.Kind, x.Action, x.Agent, x.Tool, x.Outcome))
 		}
+	}
+	const wide = 1000 // of a sample; JSON has it whole
+	for _, x := range s.Samples {
+		p.line("sample now", format.Plain(x.Now, wide))
+		p.line("       then", format.Plain(x.Then, wide))
 	}
 }

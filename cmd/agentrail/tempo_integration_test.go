@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/collector/store/engine"
+	"github.com/agentrail/agentrail/dashboards/grafana"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -70,6 +72,10 @@ func TestTracesIntoTempo(t *testing.T) {
 		if n := spansInTempo(t, tempo, id); n != 2 {
 			t.Fatalf("trace %s has %d spans in Tempo, want 2", id, n)
 		}
+	}
+	for id := range ids {
+		tempoPanels(t, tempo, id)
+		break
 	}
 	var trace api.Trace
 	for id := range ids {
@@ -399,6 +405,30 @@ func startTempo(t *testing.T, binary string) tempoServer {
 		return resp.StatusCode == http.StatusOK
 	})
 	return tempoServer{api: "http://" + listen, push: "http://" + push}
+}
+
+// tempoPanels asks Tempo for what the dashboards show of a trace of two spans, as
+// Grafana does: a query that is an id is no TraceQL but asks for that trace.
+func tempoPanels(t *testing.T, tempo tempoServer, id string) {
+	t.Helper()
+	panels := 0
+	for _, d := range grafana.All() {
+		for _, p := range d.Panels {
+			if p.Source != grafana.Tempo {
+				continue
+			}
+			panels++
+			query := strings.ReplaceAll(p.Query, "${trace}", id)
+			if !regexp.MustCompile(`^[0-9A-Fa-f]{1,32}$`).MatchString(query) {
+				t.Errorf("%s: %s asks for %q, which is no id", d.UID, p.Title, query)
+			} else if n := spansInTempo(t, tempo, query); n != 2 {
+				t.Errorf("%s: %s shows %d spans, want 2", d.UID, p.Title, n)
+			}
+		}
+	}
+	if panels == 0 {
+		t.Error("no panel asks Tempo")
+	}
 }
 
 // spansInTempo asks Tempo itself, in JSON, how many different spans it has. A

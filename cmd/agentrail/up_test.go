@@ -89,6 +89,12 @@ func (u *upRun) cli(args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
+// url is where it listens.
+func (u *upRun) url() string {
+	_, rest, _ := strings.Cut(u.out.String(), "listening  ")
+	return strings.Fields(rest + " .")[0]
+}
+
 // shownID finds the ids in the commands that alerts come with. Without engine
 // they look into the sink's file.
 var shownID = regexp.MustCompile(` -> grep ([0-9a-f]+) (\S+/export/events\.ndjson)\n`)
@@ -101,7 +107,7 @@ func TestUp(t *testing.T) {
 	u := startUp(t, dir)
 	u.await("ready  ")
 	out := u.out.String()
-	for _, want := range []string{"search     off: npm is not installed\n", "39 of 39 incidents found, 39 of 39 twins quiet", " HIGH   burst 'Invoice filer' ", "demo burst --data"} {
+	for _, want := range []string{"search     off: npm is not installed\n", "45 of 45 incidents found, 45 of 45 twins quiet", " HIGH   burst 'Invoice filer' ", "demo burst --data"} {
 		if strings.Count(out, want) != 1 {
 			t.Errorf("%q was printed %d times, want once:\n%s", want, strings.Count(out, want), out)
 		}
@@ -142,6 +148,17 @@ func TestUp(t *testing.T) {
 		t.Errorf("demo runaway ends with %d: %s%s", code, out, errs)
 	}
 
+	var bulk []schemas.Alert
+	code, out, errs = u.cli("alerts", "--rule", "agents_deployed_in_bulk", "--server", u.url(), "--token-file", filepath.Join(dir, "token"), "--output", "json")
+	if err := json.Unmarshal([]byte(out), &bulk); err != nil || len(bulk) == 0 {
+		t.Fatalf("alerts ends with %d: %s%s %v", code, out, errs, err)
+	}
+	for _, a := range bulk {
+		if a.Suppressed == nil || strings.Contains(u.out.String(), a.ID[:8]) {
+			t.Errorf("what up itself does is told: %+v", a)
+		}
+	}
+
 	u.stop()
 	if code := u.end(); code != exitOK || !strings.Contains(u.out.String(), "\nstopping\n") || !strings.Contains(u.out.String(), "\nstopped    everything is in "+dir) {
 		t.Errorf("Ctrl-C ends it with %d:\n%s%s", code, u.out.String(), u.errs.String())
@@ -153,7 +170,7 @@ func TestUp(t *testing.T) {
 
 	again := startUp(t, dir)
 	again.await("ready  ")
-	if out := again.out.String(); !strings.Contains(out, "is here already") || !strings.Contains(out, "39 of 39 incidents found") || shownID.MatchString(out) {
+	if out := again.out.String(); !strings.Contains(out, "is here already") || !strings.Contains(out, "45 of 45 incidents found") || shownID.MatchString(out) {
 		t.Errorf("the second start prints\n%s", out)
 	}
 	again.stop()
@@ -176,7 +193,7 @@ func TestUpGoesOnWithHalfADay(t *testing.T) {
 	if code := u.end(); code != exitOK {
 		t.Errorf("the second start ends with %d: %s", code, u.errs.String())
 	}
-	if out := u.out.String(); !strings.Contains(out, "was not played to its end") || !strings.Contains(out, "39 of 39 incidents found, 39 of 39 twins quiet") {
+	if out := u.out.String(); !strings.Contains(out, "was not played to its end") || !strings.Contains(out, "45 of 45 incidents found, 45 of 45 twins quiet") {
 		t.Errorf("the second start prints\n%s", out)
 	}
 	opened, ids := 0, map[string]bool{}

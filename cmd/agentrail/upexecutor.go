@@ -35,6 +35,7 @@ func upExecutorConfig(dir string) string {
   listen: 127.0.0.1:7690
   data: %[1]q
   token_file: executor.token
+  server_key: head.key.pub
   agents: %[2]q
   rules: gates.yaml
   webhooks: [{name: board, token_file: board.token}]

@@ -64,7 +64,7 @@ func (u *up) prepare(ctx context.Context) (*config, error) {
 		return nil, err
 	}
 	if _, err := os.Stat(conf); errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(conf, []byte(upConfig(u.dir)), 0o600); err != nil {
+		if err := os.WriteFile(conf, []byte(upConfig(u.dir, u.c.now())), 0o600); err != nil {
 			return nil, fmt.Errorf("write config: %w", err)
 		}
 	}
@@ -168,8 +168,12 @@ func (u *up) explain(err error) error {
 	return err
 }
 
+// seeding is how long after its first start up may publish and subscribe to its
+// samples without an alert.
+const seeding = 24 * time.Hour
+
 // upConfig is the config that up writes; people may change it.
-func upConfig(dir string) string {
+func upConfig(dir string, now time.Time) string {
 	return fmt.Sprintf(`# Written by agentrail up; change it as you like.
 version: 1
 data: %[1]s
@@ -185,12 +189,16 @@ detectors:
   - {kind: joined}
   - {kind: silence}
   - {kind: tampering}
+exceptions: # what up itself does at its first start
+  - {rule: agents_deployed_in_bulk, entity: "actor:agentrail-executor", reason: agentrail up brings a dozen sample agents, expires: %[5]s}
+  - {rule: agents_deployed_in_bulk, entity: "actor:%[6]s", reason: agentrail up publishes its sample agents and subscribes to them, expires: %[5]s}
 sources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}
 sinks:
   - {kind: file, name: archive, path: %[2]s, filter: 'class == "alert" || access != "read"', from: start}
-%[4]s`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone, upExecutorConfig(dir))
+%[4]s`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone, upExecutorConfig(dir),
+		now.Add(seeding).UTC().Format(time.RFC3339), upUser)
 }
 
 // upToken returns the token in the folder, making it at the first start.

@@ -14,7 +14,8 @@ import (
 )
 
 func newVerify(c *console) *cobra.Command {
-	var data, format, copied, caseFile string
+	var data, format, caseFile string
+	var copied copyCheck
 	var keys, heads []string
 	cmd := &cobra.Command{
 		Use:   "verify --data DIR --key FILE",
@@ -23,12 +24,15 @@ func newVerify(c *console) *cobra.Command {
 			"The first changed, missing or reordered frame is named. Nothing is changed and no server is asked.\n" +
 			"That its end was not cut off, or the whole replaced by an older copy, only a head can show that was kept elsewhere:\n" +
 			"give it with --head (the JSON of a head event as a sink wrote it, or a signed note).\n" +
-			"With --copy, hold events that a sink wrote elsewhere (NDJSON, native format) to their digests, to the signed heads among\n" +
-			"them and, if --data is given as well, to the journal, event by event.",
+			"With --copy, hold events that a sink wrote elsewhere to their digests, to the signed heads among them and, if --data is given\n" +
+			"as well, to the journal, event by event and field by field. It reads every format (native, OCSF, ECS, UDM, CEF, LEEF), one event\n" +
+			"a line, as sent or as Splunk and Elasticsearch export them, lines of syslog, gzip, and Parquet of Security Lake; of a folder all files.\n" +
+			"With --config and --sink too, every event that the sink sends must be there, and be exactly what it writes.",
 		Example: "  agentrail verify --data /var/lib/agentrail --key /etc/agentrail/head.key.pub\n" +
 			"  agentrail verify --data /var/lib/agentrail --key head.key.pub --head head-from-siem.json\n" +
 			"  agentrail verify --copy export.ndjson --key head.key.pub\n" +
 			"  agentrail verify --copy export.ndjson --data /var/lib/agentrail --key head.key.pub\n" +
+			"  agentrail verify --copy s3-folder --data /var/lib/agentrail --config agentrail.yaml --sink archive --key head.key.pub\n" +
 			"  agentrail verify --case case.zip --key head.key.pub",
 		Args: cobra.NoArgs,
 	}
@@ -36,9 +40,12 @@ func newVerify(c *console) *cobra.Command {
 	cmd.Flags().StringVar(&caseFile, "case", "", "zip file of `agentrail case export`, or the folder with its files, instead of a journal")
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with the public key, head.key.pub; again for keys before it (mandatory)")
 	cmd.Flags().StringSliceVar(&heads, "head", nil, "file with a head that was kept elsewhere; may be given again")
-	cmd.Flags().StringVar(&copied, "copy", "", "file with events that a sink wrote, one a line; - is the standard input")
+	cmd.Flags().StringVar(&copied.file, "copy", "", "file or folder with events that a sink wrote, one a line; - is the standard input")
+	cmd.Flags().StringVar(&copied.config, "config", "", "with --copy: config of the server, for its mappings and the sink")
+	cmd.Flags().StringVar(&copied.sink, "sink", "", "with --copy, --data and --config: name of the sink that wrote the copy")
+	cmd.Flags().BoolVar(&copied.each, "each", false, "with --copy: print what is proved of each event, as NDJSON; findings go to standard error")
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "format: table or json")
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format != "table" && format != "json" {
 			return usagef("use --output table or json", "unknown output format %q", format)
 		}
@@ -49,15 +56,20 @@ func newVerify(c *console) *cobra.Command {
 		if caseFile != "" {
 			return verifyCase(c, format, caseFile, o.Keys)
 		}
-		if copied != "" && !cmd.Flags().Changed("data") {
-			return verifyCopy(c, format, copied, "", o)
+		copied.format = format
+		if copied.sink != "" && (copied.config == "" || copied.file == "" || !cmd.Flags().Changed("data")) {
+			return usagef("add --copy FILE --data DIR --config FILE", "--sink is for a copy that is held to a journal")
+		}
+		if copied.file != "" && !cmd.Flags().Changed("data") {
+			return copied.verify(cmd.Context(), c, o)
 		}
 		dir, err := journalFolder(data)
 		if err != nil {
 			return err
 		}
-		if copied != "" {
-			return verifyCopy(c, format, copied, dir, o)
+		if copied.file != "" {
+			copied.dir = dir
+			return copied.verify(cmd.Context(), c, o)
 		}
 		res, err := notary.Verify(dir, o)
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // roleColumns are the columns of the table in the README.
 var roleColumns = []auth.Role{
-	auth.RoleMember, auth.RoleCreator, auth.RoleViewer, auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor, auth.RoleIngest, auth.RoleExecutor,
+	auth.RoleMember, auth.RoleCreator, auth.RoleViewer, auth.RoleAnalyst, auth.RoleModerator, auth.RoleAdmin, auth.RoleAuditor, auth.RoleIngest, auth.RoleExecutor, auth.RoleSQL,
 }
 
 // asking is one thing that a role may or may not do.
@@ -41,6 +41,7 @@ func TestWhoMayWhat(t *testing.T) {
 	}
 	h.token("tokens.yaml", "s-stranger", "stranger", "rival", auth.RoleAdmin)
 	h.token("executor-tokens.yaml", "x-stranger", "stranger", "rival", auth.RoleAdmin)
+	h.withSQL("")
 	h.serve()
 	h.execute()
 
@@ -141,7 +142,10 @@ func documented(t *testing.T, document []byte, server string, executor bool) (ou
 				q.what += " (executor)"
 			}
 			q.url = server + strings.NewReplacer("{id}", "00000000000000000000000000000001", "{name}", "nobody").Replace(path)
-			if q.method == http.MethodPost {
+			switch {
+			case path == sqlPath:
+				q.body = "SELECT 1"
+			case q.method == http.MethodPost:
 				q.body = "{}"
 			}
 			out = append(out, q)

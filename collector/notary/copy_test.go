@@ -1,7 +1,6 @@
 package notary_test
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/collector/notary"
 	"github.com/agentrail/agentrail/schemas"
+	"github.com/agentrail/agentrail/sinks/format"
 )
 
 // exported are the events of a journal as a sink writes them in the native
@@ -33,6 +33,23 @@ func exported(t *testing.T, dir string) (lines []string) {
 	return lines
 }
 
+// readCopy reads a copy in any format and, with the folder of a journal, holds
+// it to that.
+func readCopy(text, dir string, keys []string) (*notary.Copy, error) {
+	c, err := notary.NewCopy(notary.CopyOptions{Keys: keys, Read: format.Read})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Lines("", strings.NewReader(text)); err != nil {
+		return nil, err
+	}
+	if dir != "" {
+		err = c.Compare(dir, nil)
+	}
+	c.Finish()
+	return c, err
+}
+
 func TestCopy(t *testing.T) {
 	dir, key := t.TempDir(), newKey(t, "acme/journal")
 	build(t, dir, recipe{n: 30, key: key})
@@ -45,11 +62,8 @@ func TestCopy(t *testing.T) {
 
 	f := func(change func(l []string) []string, wantLine int, want string) {
 		t.Helper()
-		c, err := notary.ReadCopy(strings.NewReader(strings.Join(change(slices.Clone(lines)), "\n")), keys)
+		c, err := readCopy(strings.Join(change(slices.Clone(lines)), "\n"), dir, keys)
 		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Compare(dir); err != nil {
 			t.Fatal(err)
 		}
 		if want == "" {
@@ -124,7 +138,7 @@ func TestCopyCounts(t *testing.T) {
 		t.Fatal("nothing was changed")
 	}
 	text := strings.Join(append([]string{spaced, taken, bare + "}", lines[3]}, lines[3:]...), "\n")
-	c, err := notary.ReadCopy(strings.NewReader(text), []string{key.PublicKey()})
+	c, err := readCopy(text, "", []string{key.PublicKey()})
 	if err != nil || !c.OK() {
 		t.Fatal(err, c.Findings)
 	}
@@ -141,11 +155,11 @@ func TestCopyAgainstAnotherJournal(t *testing.T) {
 	build(t, dir, recipe{n: 30, key: key})
 	build(t, other, recipe{n: 30, key: key, text: func(i int) string { return fmt.Sprintf("harmless %d", i) }})
 	text := strings.Join(exported(t, dir), "\n")
-	c, err := notary.ReadCopy(strings.NewReader(text), []string{key.PublicKey()})
+	c, err := readCopy(text, "", []string{key.PublicKey()})
 	if err != nil || !c.OK() {
 		t.Fatal(err)
 	}
-	if err := c.Compare(other); err != nil {
+	if c, err = readCopy(text, other, []string{key.PublicKey()}); err != nil {
 		t.Fatal(err)
 	}
 	res, err := notary.Verify(other, notary.VerifyOptions{Keys: []string{key.PublicKey()}, Heads: []schemas.Head{*c.Newest}})
@@ -155,7 +169,7 @@ func TestCopyAgainstAnotherJournal(t *testing.T) {
 	if c.OK() || res.OK() || c.Findings[0].Kind != "changed" {
 		t.Errorf("copy %v, journal %v", c.Findings, res.Findings)
 	}
-	if _, err := notary.ReadCopy(strings.NewReader(""), nil); err == nil {
+	if _, err := readCopy("", "", nil); err == nil {
 		t.Error("no key is no fault")
 	}
 }
@@ -168,7 +182,7 @@ func FuzzReadCopy(f *testing.F) {
 	f.Add([]byte(`{"event_id":"00000000000000000000000000000000","offset":1,"raw_sha256":"","raw":"\u202e"}`))
 	f.Add([]byte("{\"event\":{\"event\":{}}}\n[]\n\"\"\n{\"evidence\":{\"signature\":\"x\"},\"head\":{}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := notary.ReadCopy(bytes.NewReader(text), []string{key.PublicKey()})
+		c, err := readCopy(string(text), "", []string{key.PublicKey()})
 		if err == nil && c.Heads > 0 {
 			t.Fatal("a head that nobody signed is genuine")
 		}

@@ -61,6 +61,31 @@ func insertSettings(ctx context.Context, conn driver.Conn) (map[string]any, erro
 		"optimize_on_insert":                 0,
 		"materialize_skip_indexes_on_insert": 0,
 	}
+	known, err := knownSettings(ctx, conn, wanted)
+	if err != nil {
+		return nil, err
+	}
+	if known["insert_deduplicate"] == nil && known["deduplicate_insert"] == nil {
+		return nil, errors.New("this ClickHouse has neither insert_deduplicate nor deduplicate_insert: use release 23.8 or newer")
+	}
+	return known, nil
+}
+
+// readSettings returns the settings that every query carries, without those
+// that this server does not have.
+func readSettings(ctx context.Context, conn driver.Conn) (map[string]any, error) {
+	return knownSettings(ctx, conn, map[string]any{
+		// Large sorts spill to disk: an export must not be refused for its size.
+		"max_bytes_before_external_sort":       128 << 20,
+		"max_bytes_ratio_before_external_sort": 0,
+		// Reads the column of times first, of all rows, and then what the query
+		// selects by: for what is rare ten times the work of the other way round.
+		"use_top_k_dynamic_filtering": 0,
+	})
+}
+
+// knownSettings returns those of the settings that this server has.
+func knownSettings(ctx context.Context, conn driver.Conn, wanted map[string]any) (map[string]any, error) {
 	rows, err := conn.Query(ctx, "SELECT name FROM system.settings WHERE name IN {names:Array(String)}",
 		clickhouse.Named("names", keys(wanted)))
 	if err != nil {
@@ -77,9 +102,6 @@ func insertSettings(ctx context.Context, conn driver.Conn) (map[string]any, erro
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read ClickHouse's settings: %w", err)
-	}
-	if known["insert_deduplicate"] == nil && known["deduplicate_insert"] == nil {
-		return nil, errors.New("this ClickHouse has neither insert_deduplicate nor deduplicate_insert: use release 23.8 or newer")
 	}
 	return known, nil
 }

@@ -38,6 +38,9 @@ func everything(t testing.TB) *schemas.Batch {
 				a.Usual, a.Tags = &usual, []string{"owasp.asi02", "", fmt.Sprint(i)}
 			}
 			alert(t, ev, a)
+		case 6:
+			step(ev, fmt.Sprint("resp_", i), i, "held")
+			ev.Class = schemas.ClassActivity
 		}
 	})
 }
@@ -54,7 +57,7 @@ func TestDirect(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Close() })
 	b, traces := everything(t), spans(2, 40, nil)
-	tables := []string{"events", "raw", "runs", "events_per_hour", "alerts", "otel_traces"}
+	tables := []string{"events", "raw", "runs", "events_per_hour", "alerts", "responses", "otel_traces"}
 	sums := func() (out string) {
 		for _, table := range tables {
 			all := "*"

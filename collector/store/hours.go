@@ -51,7 +51,7 @@ func (s *Store) Hours(ctx context.Context, q Query) iter.Seq2[HourTotal, error] 
 	}
 	f.where = append(f.where, notActivity, "kind != 'span'")
 	sql := "SELECT " + hour + " AS h, toString(outcome), toString(access), " + count + " FROM " + from + " WHERE " + f.String() + " GROUP BY h, outcome, access ORDER BY h, outcome, access"
-	return each(ctx, s.conn, sql, f.args, func(rows driver.Rows) (t HourTotal, err error) {
+	return each(ctx, s, sql, f.args, func(rows driver.Rows) (t HourTotal, err error) {
 		return t, rows.Scan(&t.Hour, &t.Outcome, &t.Access, &t.Count)
 	})
 }

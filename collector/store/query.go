@@ -136,6 +136,14 @@ func (q *Query) limit() string {
 	return ""
 }
 
+// blocks keeps those of an export small: the driver holds a whole one.
+func (q *Query) blocks() string {
+	if q.Limit > 0 && q.Limit <= pageRows {
+		return ""
+	}
+	return " SETTINGS max_block_size = 8192"
+}
+
 // key names a row's place in the order of time.
 func key(at time.Time, id schemas.ID) string {
 	return strconv.FormatInt(at.UnixNano(), 10) + "." + id.String()
@@ -150,23 +158,15 @@ func parseKey(s string) (at int64, id string, err error) {
 	return at, id, nil
 }
 
-// sorted lets large sorts spill to disk: an export of everything must not be
-// refused for its size.
-func sorted(ctx context.Context) context.Context {
-	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"max_bytes_before_external_sort": 128 << 20, "max_bytes_ratio_before_external_sort": 0,
-	}))
-}
-
 // each runs a query and yields its rows one by one, so that the caller's
 // memory does not grow with the answer. The rows end with an error, or with
 // the caller's break, or all read.
-func each[T any](ctx context.Context, conn driver.Conn, sql string, args []any, scan func(driver.Rows) (T, error)) iter.Seq2[T, error] {
+func each[T any](ctx context.Context, s *Store, sql string, args []any, scan func(driver.Rows) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		ctx, cancel := context.WithCancel(sorted(ctx))
+		ctx, cancel := context.WithCancel(clickhouse.Context(ctx, clickhouse.WithSettings(s.read)))
 		defer cancel()
-		rows, err := conn.Query(ctx, sql, args...)
+		rows, err := s.conn.Query(ctx, sql, args...)
 		if err != nil {
 			yield(zero, fmt.Errorf("query ClickHouse: %w", err))
 			return
@@ -189,6 +189,18 @@ func each[T any](ctx context.Context, conn driver.Conn, sql string, args []any, 
 			yield(zero, fmt.Errorf("query ClickHouse: %w", err))
 		}
 	}
+}
+
+// collect reads all rows.
+func collect[T any](rows iter.Seq2[T, error]) ([]T, error) {
+	var out []T
+	for v, err := range rows {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }
 
 // fault is a sequence of one error.
@@ -225,18 +237,18 @@ func (s *Store) Alerts(ctx context.Context, q Query, open bool) iter.Seq2[schema
 	outer.equal("run", q.Run)
 	sql := "SELECT document FROM (SELECT * FROM alerts WHERE " + f.String() + " ORDER BY id, seq DESC, received LIMIT 1 BY id)" +
 		" WHERE " + outer.String() + " ORDER BY last_seen DESC, id" + q.limit()
-	return each(ctx, s.conn, sql, append(f.args, outer.args...), scanAlert)
+	return each(ctx, s, sql, append(f.args, outer.args...), scanAlert)
 }
 
 // AlertHistory yields every transition of one alert, oldest first.
 func (s *Store) AlertHistory(ctx context.Context, tenant, id string) iter.Seq2[schemas.Alert, error] {
-	return each(ctx, s.conn, "SELECT document FROM alerts WHERE tenant = {tenant:String} AND id = {id:String} ORDER BY seq, received LIMIT 1 BY seq",
+	return each(ctx, s, "SELECT document FROM alerts WHERE tenant = {tenant:String} AND id = {id:String} ORDER BY seq, received LIMIT 1 BY seq",
 		[]any{clickhouse.Named("tenant", tenant), clickhouse.Named("id", id)}, scanAlert)
 }
 
 // AlertIDs returns the first ids of alerts that begin with prefix, sorted.
 func (s *Store) AlertIDs(ctx context.Context, tenant, prefix string, limit int) (ids []string, err error) {
-	rows := each(ctx, s.conn, "SELECT DISTINCT id FROM alerts WHERE tenant = {tenant:String} AND startsWith(id, {prefix:String}) ORDER BY id LIMIT "+strconv.Itoa(limit),
+	rows := each(ctx, s, "SELECT DISTINCT id FROM alerts WHERE tenant = {tenant:String} AND startsWith(id, {prefix:String}) ORDER BY id LIMIT "+strconv.Itoa(limit),
 		[]any{clickhouse.Named("tenant", tenant), clickhouse.Named("prefix", prefix)},
 		func(r driver.Rows) (id string, err error) { return id, r.Scan(&id) })
 	for id, err := range rows {

@@ -74,11 +74,13 @@ const eventSelect = "SELECT id, digest, time, received, kind, toString(class), s
 
 // Events yields the events that the query asks for, newest first.
 func (s *Store) Events(ctx context.Context, q Query) iter.Seq2[EventRow, error] {
-	var f filter
-	if err := errors.Join(q.who(&f), q.what(&f), q.page(&f)); err != nil {
-		return fault[EventRow](err)
-	}
-	return each(ctx, s.conn, eventSelect+f.String()+" ORDER BY time DESC, id DESC"+q.limit(), f.args, scanEvent)
+	return newestFirst(q, time.Now(), func(q Query) iter.Seq2[EventRow, error] {
+		var f filter
+		if err := errors.Join(q.who(&f), q.what(&f), q.page(&f)); err != nil {
+			return fault[EventRow](err)
+		}
+		return each(ctx, s, eventSelect+f.String()+" ORDER BY time DESC, id DESC"+q.limit()+q.blocks(), f.args, scanEvent)
+	})
 }
 
 func scanEvent(rows driver.Rows) (e EventRow, err error) {
@@ -104,7 +106,7 @@ func (s *Store) EventByID(ctx context.Context, tenant, id string) (EventRow, err
 	}
 	args := []any{clickhouse.Named("tenant", tenant), clickhouse.Named("id", strings.ToLower(id))}
 	const cond = "tenant = {tenant:String} AND id = unhex({id:String})"
-	for e, err := range each(ctx, s.conn, eventSelect+cond+" ORDER BY received DESC LIMIT 1", args, scanEvent) {
+	for e, err := range each(ctx, s, eventSelect+cond+" ORDER BY received DESC LIMIT 1", args, scanEvent) {
 		if err != nil {
 			return e, err
 		}
@@ -150,17 +152,109 @@ type RunRow struct {
 func (r *RunRow) Key() string { return key(r.Time, r.ID) }
 
 // Runs yields one row a run, newest first. Action, Kind, Class and Tool of the
-// query do not count.
+// query do not count. Where several records of a run are selected, the newest
+// one is its row.
 func (s *Store) Runs(ctx context.Context, q Query) iter.Seq2[RunRow, error] {
-	var f, page filter
-	if err := errors.Join(q.who(&f), q.page(&page)); err != nil {
+	return func(yield func(RunRow, error) bool) {
+		for left := q.Limit; ; {
+			rows, more, err := s.pageOfRuns(ctx, q, left)
+			if err != nil {
+				yield(RunRow{}, err)
+				return
+			}
+			for _, r := range rows {
+				if !yield(r, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+			}
+			if more == "" {
+				return
+			}
+			q.After = more
+		}
+	}
+}
+
+// Records of runs are asked for some more than are wanted, since a run may have
+// several, and at most so many at once.
+const (
+	spareRecords = 20
+	mostRecords  = 10_000
+)
+
+// pageOfRuns returns the next runs, and where to go on; empty: these were the last. want is 0 for all.
+func (s *Store) pageOfRuns(ctx context.Context, q Query, want int) (out []RunRow, more string, err error) {
+	q.Limit = mostRecords
+	if want > 0 {
+		q.Limit = min(want+spareRecords, mostRecords)
+	}
+	rows, err := collect(s.runRecords(ctx, q))
+	if err != nil || len(rows) == 0 {
+		return nil, "", err
+	}
+	newest, err := s.newestVersions(ctx, q, rows)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, r := range rows {
+		if newest[r.Run] == r.version() {
+			delete(newest, r.Run) // of two that are alike, one
+			out = append(out, r)
+		}
+	}
+	if len(rows) == q.Limit {
+		more = rows[len(rows)-1].Key()
+	}
+	return out, more, nil
+}
+
+// version orders the records of one run.
+type version struct{ at, received int64 }
+
+func (r *RunRow) version() version { return version{nanos(r.Time), nanos(r.Received)} }
+
+// newestVersions returns the newest of the selected records of these runs.
+func (s *Store) newestVersions(ctx context.Context, q Query, rows []RunRow) (map[string]version, error) {
+	newest := map[string]version{}
+	if len(rows) == 0 {
+		return newest, nil
+	}
+	names := make([]string, 0, len(rows))
+	for _, r := range rows {
+		names = append(names, r.Run)
+	}
+	var f filter
+	if err := q.who(&f); err != nil {
+		return nil, err
+	}
+	f.add("time >= fromUnixTimestamp64Nano({oldest:Int64}, 'UTC')", "oldest", nanos(rows[len(rows)-1].Time))
+	f.add("run IN {names:Array(String)}", "names", names)
+	type entry struct {
+		run string
+		version
+	}
+	for e, err := range each(ctx, s, "SELECT run, tupleElement(v, 1), tupleElement(v, 2) FROM (SELECT run, max(tuple(toUnixTimestamp64Nano(time), toUnixTimestamp64Nano(received))) AS v FROM runs WHERE "+f.String()+" GROUP BY run)", f.args,
+		func(rows driver.Rows) (e entry, err error) { return e, rows.Scan(&e.run, &e.at, &e.received) }) {
+		if err != nil {
+			return nil, err
+		}
+		newest[e.run] = e.version
+	}
+	return newest, nil
+}
+
+// runRecords yields the selected records of runs, newest first.
+func (s *Store) runRecords(ctx context.Context, q Query) iter.Seq2[RunRow, error] {
+	var f filter
+	if err := errors.Join(q.who(&f), q.page(&f)); err != nil {
 		return fault[RunRow](err)
 	}
-	page.where = append(page.where, "1")
 	stmt := "SELECT run, time, id, received, agent, name, actor, actor_email, owner, subscription, session, trace, toString(initiator), toString(outcome), outcome_text, " +
-		"reason, status, duration, backfill FROM (SELECT * FROM runs WHERE " + f.String() + " ORDER BY run, version DESC, received DESC LIMIT 1 BY run) WHERE " +
-		page.String() + " ORDER BY time DESC, id DESC" + q.limit()
-	return each(ctx, s.conn, stmt, append(f.args, page.args...), func(rows driver.Rows) (r RunRow, err error) {
+		"reason, status, duration, backfill FROM runs WHERE " + f.String() + " ORDER BY time DESC, id DESC" + q.limit()
+	return each(ctx, s, stmt, f.args, func(rows driver.Rows) (r RunRow, err error) {
 		var id string
 		var duration int64
 		err = rows.Scan(&r.Run, &r.Time, &id, &r.Received, &r.Agent, &r.Name, &r.Actor, &r.ActorEmail, &r.Owner, &r.Subscription, &r.Session, &r.Trace,

@@ -38,6 +38,7 @@ type Store struct {
 	conn    driver.Conn
 	direct  *direct        // to the embedded engine; nil: rows go through conn
 	insert  map[string]any // settings of every insert
+	read    map[string]any // settings of every query
 	metrics *metrics
 
 	mu      sync.Mutex // one plan at a time: inserts are large
@@ -74,6 +75,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	var err error
 	if s.insert, err = insertSettings(ctx, s.conn); err != nil {
+		return err
+	}
+	if s.read, err = readSettings(ctx, s.conn); err != nil {
 		return err
 	}
 	if err := assertTables(ctx, s.conn); err != nil {

@@ -400,6 +400,70 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// step makes the event of one step of a response, as the executor records it.
+func step(ev *schemas.Event, id string, seq int, status string) {
+	ev.Action, ev.Actor, ev.SourceID = "response."+status, "agentrail-response", fmt.Sprint(id, "_", seq)
+	ev.Raw = fmt.Appendf(nil, `{"insertId":%q,"timestamp":%q,"jsonPayload":{"endpoint":"/api/v1/responseaction/%s","actor":{"userId":"agentrail-response"},"runId":%q,
+		"responseAction":{"id":%q,"status":%q,"text":"read back from executor","action":"subscription.pause","target":"sub_1","policy":"runaway","author":"policy runaway",
+		"reason":"it writes, and writes","mode":"enforce","via":"executor","alert":"a1","rule":"burst","entity":"agent digest","until":"2026-11-20T11:00:00.5Z"}}}`,
+		ev.SourceID, ev.When().Format(time.RFC3339Nano), status, id, id, status)
+}
+
+// TestResponses: each step of a response is one row, however often it comes, and
+// what only looks like a step is an event and nothing more.
+func TestResponses(t *testing.T) {
+	f := open(t, store.Options{})
+	b := batch(1, 10, func(i int, ev *schemas.Event) {
+		switch i {
+		case 0:
+			step(ev, "resp_1", 1, "requested")
+		case 1:
+			step(ev, "resp_1", 2, "confirmed")
+		case 2:
+			step(ev, "resp_2", 1, "held")
+		case 3: // no number
+			step(ev, "resp_3", 1, "held")
+			ev.SourceID = "resp_3"
+		case 4: // of another response
+			step(ev, "resp_4", 1, "held")
+			ev.SourceID = "resp_5_1"
+		case 5:
+			step(ev, "resp_5", 1, "held")
+			ev.Raw = []byte(`{"jsonPayload": [`)
+		case 6: // encrypted to be forgotten later
+			step(ev, "resp_6", 1, "held")
+			ev.Flags = schemas.FlagSealed
+		case 7: // nothing that was sent to an intake
+			step(ev, "resp_7", 1, "held")
+			ev.Class = schemas.ClassHealth
+		}
+	})
+	again := batch(2, 1, func(_ int, ev *schemas.Event) { step(ev, "resp_1", 2, "confirmed") }) // past the window of duplicates
+	for _, plan := range [][]*schemas.Batch{{b}, {b}, {again}} {
+		if err := f.Consume(t.Context(), plan); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.count(t, "SELECT count() FROM responses"); got != 4 {
+		t.Errorf("%d rows before the merge, want 4", got)
+	}
+	if err := f.conn.Exec(t.Context(), "OPTIMIZE TABLE responses FINAL"); err != nil {
+		t.Fatal(err)
+	}
+	for sql, want := range map[string]uint64{
+		"SELECT count() FROM events":    11,
+		"SELECT count() FROM responses": 3,
+		"SELECT count() FROM responses WHERE id = 'resp_1' AND seq = 2 AND status = 'confirmed' AND tenant = 'acme' AND document LIKE '{\"insertId\"%'":                                                 1,
+		"SELECT count() FROM responses WHERE alert = 'a1' AND rule = 'burst' AND entity = 'agent digest' AND policy = 'runaway' AND mode = 'enforce' AND via = 'executor'":                              3,
+		"SELECT count() FROM responses WHERE action = 'subscription.pause' AND target = 'sub_1' AND author = 'policy runaway' AND actor = 'agentrail-response' AND reason = 'it writes, and writes'":    3,
+		"SELECT count() FROM responses WHERE text = 'read back from executor' AND until = toDateTime64('2026-11-20 11:00:00.5', 9, 'UTC') AND received = toDateTime64('2026-11-20 10:00:00', 9, 'UTC')": 3,
+	} {
+		if got := f.count(t, sql); got != want {
+			t.Errorf("%s: got %d, want %d", sql, got, want)
+		}
+	}
+}
+
 // TestDown: without the engine Consume fails and says so; nothing hangs.
 func TestDown(t *testing.T) {
 	f := open(t, store.Options{})

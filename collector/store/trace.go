@@ -33,7 +33,7 @@ func (s *Store) Trace(ctx context.Context, tenant, id string) ([]SpanRow, error)
 		"SpanAttributes, ResourceAttributes FROM otel_traces WHERE Tenant = {tenant:String} AND TraceId = {id:String} " +
 		"ORDER BY Timestamp, SpanId LIMIT 1 BY SpanId"
 	var out []SpanRow
-	for row, err := range each(ctx, s.conn, stmt+fmt.Sprintf(" LIMIT %d", MaxSpans), args, scanSpan) {
+	for row, err := range each(ctx, s, stmt+fmt.Sprintf(" LIMIT %d", MaxSpans), args, scanSpan) {
 		if err != nil {
 			return nil, err
 		}

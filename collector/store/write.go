@@ -32,6 +32,9 @@ func makeJobs(p *plan, raw bool) (out []job, bad []journal.RejectedItem) {
 		out = append(out, insertOf("events_per_hour", p.token("events_per_hour", part, 0), hours, hourColumns()))
 	}
 	out = append(out, spanJobs(p)...)
+	if steps := responseRows(p); len(steps) > 0 {
+		out = append(out, insertOf("responses", p.token("responses", 0, 0), func() []responseRow { return steps }, responseColumns()))
+	}
 	alerts, bad := alertRows(p)
 	bad = append(bad, p.bad...)
 	if len(alerts) > 0 {

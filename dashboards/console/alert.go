@@ -96,6 +96,10 @@ func (c *Console) answered(r *http.Request, f *frame, p *alertPage) error {
 	for i, pause := range pauses {
 		held[pause.Kind+" "+pause.Target] = &pauses[i]
 	}
+	controls, err := c.controls(ctx, tenant)
+	if err != nil {
+		return err
+	}
 	var brakes []deed
 	for _, of := range [][2]string{{"subscription", a.Subscription}, {"agent", a.Agent}, {"actor", cmp.Or(a.ActorEmail, a.Actor)}} {
 		kind, target := of[0], of[1]
@@ -111,11 +115,11 @@ func (c *Console) answered(r *http.Request, f *frame, p *alertPage) error {
 			brakes = append(brakes, d)
 		}
 		q := map[string]api.Query{"subscription": {Subscription: target, Action: "subscription.*"}, "agent": {Agent: target, Action: "agent.*"}, "actor": {Action: "actor.*"}}[kind]
-		h, err := c.about(ctx, tenant, target, q)
+		asked, err := c.brakes(ctx, tenant, target, controls, q)
 		if err != nil {
 			return err
 		}
-		p.Brakes = append(p.Brakes, h.Asked...)
+		p.Brakes = append(p.Brakes, asked...)
 	}
 	p.Deeds = append(brakes, alertDeeds(f, here, p.Life, a.ID)...)
 	if a.Suppressed == nil {

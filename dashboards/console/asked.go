@@ -36,38 +36,64 @@ type history struct {
 // about returns the history of a target. The selections find the records in
 // which it is named; those that answer a control are the read-back. That it ran
 // is no part of its history: there is a list of runs.
-func (c *Console) about(ctx context.Context, tenant, target string, selections ...api.Query) (history, error) {
-	var h history
-	var events []api.Event
+func (c *Console) about(ctx context.Context, tenant, target string, selections ...api.Query) (h history, err error) {
+	controls, err := c.controls(ctx, tenant)
+	if err != nil {
+		return h, err
+	}
 	for _, q := range selections {
 		q.Tenant, q.Class, q.Limit = tenant, "activity", maxControls
 		some, err := c.newest(ctx, q)
 		if err != nil {
 			return h, err
 		}
-		events = append(events, slices.DeleteFunc(some, func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })...)
+		h.Events = append(h.Events, slices.DeleteFunc(some, func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })...)
 	}
-	slices.SortStableFunc(events, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
-	controls, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "control", Kind: "control", Limit: maxControls})
-	if err != nil {
-		return h, err
+	slices.SortStableFunc(h.Events, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
+	h.Asked = c.askedOfAll(of(controls, target), h.Events)
+	h.Events = h.Events[:min(len(h.Events), maxHistory)]
+	return h, nil
+}
+
+// brakes returns what was asked for about a target, of these controls. The
+// records that may answer are looked for only if there is something to answer.
+func (c *Console) brakes(ctx context.Context, tenant, target string, controls []api.Event, q api.Query) ([]asked, error) {
+	about := of(controls, target)
+	if len(about) == 0 {
+		return nil, nil
 	}
+	q.Tenant, q.Class, q.Limit = tenant, "activity", maxHistory
+	events, err := c.newest(ctx, q)
+	return c.askedOfAll(about, events), err
+}
+
+// controls are the newest that people and policies asked for.
+func (c *Console) controls(ctx context.Context, tenant string) ([]api.Event, error) {
+	return c.newest(ctx, api.Query{Tenant: tenant, Class: "control", Kind: "control", Limit: maxControls})
+}
+
+// of returns the newest controls on a target.
+func of(controls []api.Event, target string) (out []api.Event) {
+	for _, e := range controls {
+		if e.Target == target && len(out) < maxHistory {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// askedOfAll finds the answers to controls among records.
+func (c *Console) askedOfAll(controls, events []api.Event) (out []asked) {
 	answers := map[string]*api.Event{}
 	for i, e := range events {
 		if id, ok := strings.CutPrefix(e.SourceID, readBackPrefix); ok {
 			answers[id] = &events[i]
 		}
-		if len(h.Events) < maxHistory {
-			h.Events = append(h.Events, e)
-		}
 	}
 	for _, e := range controls {
-		if e.Target != target || len(h.Asked) == maxHistory {
-			continue
-		}
-		h.Asked = append(h.Asked, c.askedOf(e, answers[e.SourceID]))
+		out = append(out, c.askedOf(e, answers[e.SourceID]))
 	}
-	return h, nil
+	return out
 }
 
 // Bounds of a history.

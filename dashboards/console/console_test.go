@@ -592,6 +592,16 @@ func TestLogin(t *testing.T) {
 	if status, _, _ := v.get("/"); status != http.StatusSeeOther {
 		t.Errorf("after the logout: %d", status)
 	}
+	here, there := r.visit("acme/viewer"), r.visit("acme/viewer")
+	if status, body, _ := here.get("/settings"); status != http.StatusOK || !strings.Contains(body, `name="everywhere"`) {
+		t.Errorf("settings: %d", status)
+	}
+	if status, _, _ := here.post("/logout", url.Values{"everywhere": {"yes"}}); status != http.StatusSeeOther {
+		t.Errorf("logout everywhere: %d", status)
+	}
+	if status, _, _ := there.get("/"); status != http.StatusSeeOther {
+		t.Errorf("after the logout everywhere: %d", status)
+	}
 	if status, _, _ := v.get("/login/oidc"); status != http.StatusNotFound {
 		t.Errorf("login at a provider where there is none: %d", status)
 	}

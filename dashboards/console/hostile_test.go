@@ -60,7 +60,7 @@ func TestTextsAreNeverMarkup(t *testing.T) {
 	r := newRig(t, nil)
 	v := r.visit("acme/analyst")
 	id := fmt.Sprintf("%032x", 1)
-	pages := []string{"/", "/alerts", "/alerts?state=all", "/alerts/a1", "/events", "/events?class=all", "/events/" + id}
+	pages := []string{"/", "/alerts", "/alerts?state=all", "/alerts/a1", "/events", "/events?class=all", "/events/" + id, "/runs", "/subscriptions", "/agents", "/responses", "/detectors", "/pipeline", "/evidence", "/settings"}
 	set := func(text string) {
 		e := api.Event{ID: id, Time: now, Received: now}
 		poison(reflect.ValueOf(&e).Elem(), text, "ID")

@@ -105,7 +105,12 @@ func (c *Console) askToken(w http.ResponseWriter, _ *http.Request, status int, t
 }
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
-	c.o.Sessions.Logout(w, r)
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.PostFormValue("everywhere") == "yes" {
+		c.o.Sessions.LogoutEverywhere(w, r)
+	} else {
+		c.o.Sessions.Logout(w, r)
+	}
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 

@@ -54,7 +54,7 @@ func (c *Console) subscriptions(r *http.Request, f *frame) (view, error) {
 	all, err := c.allSubscriptions(r.Context(), f.User.Tenant)
 	l.Trail = errors.Is(err, errNoExecutor)
 	if l.Away = c.unreachable(err); err != nil {
-		if all, err = c.subscriptionsOfTrail(r.Context(), f.User.Tenant); err != nil {
+		if all, err = c.subscriptionsOfTrail(r.Context(), f.User.Tenant, ""); err != nil {
 			return view{}, err
 		}
 	}
@@ -104,10 +104,14 @@ func pausedFirst(all []subscription) {
 // maxTrail is how many records a list without an executor is made of.
 const maxTrail = 2000
 
-// subscriptionsOfTrail folds the records of subscriptions, the newest of which
-// decides.
-func (c *Console) subscriptionsOfTrail(ctx context.Context, tenant string) ([]subscription, error) {
-	events, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "activity", Action: "subscription.*", Limit: maxTrail})
+// subscriptionsOfTrail folds the records of one subscription, or of all if id is
+// empty, the newest of which decides.
+func (c *Console) subscriptionsOfTrail(ctx context.Context, tenant, id string) ([]subscription, error) {
+	limit := maxTrail
+	if id != "" {
+		limit = maxHistory
+	}
+	events, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "activity", Action: "subscription.*", Subscription: id, Limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +221,7 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	p.Trail, p.Away = errors.Is(err, errNoExecutor), c.unreachable(err)
 	at := slices.IndexFunc(all, func(s subscription) bool { return s.ID == id })
 	if at < 0 {
-		if all, err = c.subscriptionsOfTrail(ctx, tenant); err != nil {
+		if all, err = c.subscriptionsOfTrail(ctx, tenant, id); err != nil {
 			return view{}, err
 		}
 		p.Trail = true

@@ -47,6 +47,12 @@ func overview() Dashboard {
 					alerts + " ORDER BY last_seen DESC LIMIT 200",
 				Links: map[string]string{"agent": toAgent},
 			},
+			{
+				Title: "What was done about them", Kind: "table", Width: 24, Height: 10, Shows: []string{"time", "status", "action", "target", "rule", "author", "via", "actor", "text"},
+				About: "A row for each step of each response, newest first.",
+				Query: "SELECT time, status, action, target, rule, author, via, actor, text FROM responses WHERE $__timeFilter(time) AND has([${tenant:sqlstring}], tenant) " +
+					"ORDER BY time DESC, id, seq DESC LIMIT 1 BY id, seq LIMIT 200",
+			},
 			{Title: "Alerts by rule", Kind: "barchart", Query: "SELECT rule, count() AS alerts " + alerts + " GROUP BY rule ORDER BY alerts DESC LIMIT 15", Shows: []string{"rule", "alerts"}},
 			{
 				Title: "Who acts in background", Kind: "table", Shows: []string{"agent", "events", "writes", "denied"}, Links: map[string]string{"agent": toAgent},

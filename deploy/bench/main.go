@@ -27,7 +27,9 @@ var (
 	events = flag.Int("events", 600_000, "records per run")
 	reps   = flag.Int("reps", 3, "runs per row; the median is printed")
 	rows   = flag.String("rows", "bound,spine,stages,store,latency,journal,detect,backtest", "what to run")
-	stored = flag.Int("stored", 1_000_000, "events of the journal in the backtest row")
+	stored = flag.Int("stored", 1_000_000, "events of the journal in the rows backtest and pages")
+	asks   = flag.Int("asks", 30, "how often the pages row asks for each page")
+	folder = flag.String("folder", "", "folder of the server of the pages row: filled if it is new, kept, and used again")
 	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
 	keep   = flag.Bool("keep", false, "keep the working folder")
 	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
@@ -60,14 +62,16 @@ func run(ctx context.Context) error {
 		defer os.RemoveAll(dir)
 	}
 	want := strings.Split(*rows, ",")
-	fmt.Printf("%d records a run, %d runs a row, medians\n", *events, *reps)
-	data := makeData(*events, 1)
-	fmt.Printf("records: %.0f bytes on average, %.1f %% pass the filter\n\n", float64(len(data.body))/float64(*events), 100*float64(data.kept)/float64(*events))
-	b := &bench{dir: dir, data: data}
+	b := &bench{dir: dir}
+	if *rows != "pages" { // which has records of its own
+		fmt.Printf("%d records a run, %d runs a row, medians\n", *events, *reps)
+		b.data = makeData(*events, 1)
+		fmt.Printf("records: %.0f bytes on average, %.1f %% pass the filter\n\n", float64(len(b.data.body))/float64(*events), 100*float64(b.data.kept)/float64(*events))
+	}
 	for _, r := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}, {"detect", b.detect}, {"backtest", b.backtest}} {
+	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}, {"detect", b.detect}, {"backtest", b.backtest}, {"pages", b.pages}} {
 		if !slices.Contains(want, r.name) {
 			continue
 		}

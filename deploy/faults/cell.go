@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +17,11 @@ import (
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 	"github.com/agentrail/agentrail/sinks"
-	"github.com/agentrail/agentrail/sinks/sinktest"
+	"github.com/agentrail/agentrail/sinks/sinktest/receivers"
 )
 
 // run plays the cell out.
-func (c *cell) run(ctx context.Context, s subject, m misfortune) {
+func (c *cell) run(ctx context.Context, k receivers.Kind, m misfortune, dns *names, name string) {
 	ctx, cancel := context.WithTimeout(ctx, cellTime)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "agentrail-cell-")
@@ -33,12 +30,89 @@ func (c *cell) run(ctx context.Context, s subject, m misfortune) {
 		return
 	}
 	defer os.RemoveAll(dir)
-	if err := c.play(ctx, s, m, dir); err != nil {
-		c.err = err
-	}
+	c.err = c.play(ctx, k, m, dir, dns, name)
 }
 
-func (c *cell) play(ctx context.Context, s subject, m misfortune, dir string) (err error) {
+// stage is the receiver of a cell and what goes wrong in front of it.
+type stage struct {
+	m         misfortune
+	front     *receivers.Front
+	receiver  *receivers.Receiver
+	dns       *names
+	name      string // of the receiver, for the name server
+	recovered atomic.Bool
+	conns     atomic.Int64
+}
+
+// set builds the stage; the address is what the sink is to connect to.
+func (s *stage) set(k receivers.Kind, dir string) (address string, err error) {
+	if s.front, err = receivers.NewFront(); err != nil {
+		return "", err
+	}
+	s.front.Trouble = func() receivers.Trouble {
+		if s.on(int(s.conns.Add(1)) - 1) {
+			return s.m.trouble
+		}
+		return receivers.Calm
+	}
+	if s.m.trouble == receivers.Stranger {
+		var protocols []string
+		if k.ALPN != "" {
+			protocols = []string{k.ALPN}
+		}
+		if s.front.TLS, err = receivers.NewCertificates(dir, protocols...); err != nil {
+			return "", err
+		}
+	}
+	if s.m.down {
+		if err := s.front.Shut(); err != nil {
+			return "", err
+		}
+	}
+	o := receivers.Options{Listener: s.front, Dir: dir, Refuse: func(n int) receivers.Refusal {
+		if s.on(n) {
+			return s.m.refuse
+		}
+		return receivers.Taken
+	}}
+	if s.m.poison {
+		o.Poison = func(doc []byte) bool { return bytes.Contains(doc, []byte(cellPoison)) }
+	}
+	if s.m.lose {
+		o.Lose = func(n int) bool { return n < 12 && n%3 == 0 }
+	}
+	if s.receiver, err = k.Open(o); err != nil {
+		return "", err
+	}
+	address = s.front.Addr().String()
+	if _, port, err := net.SplitHostPort(address); s.m.unknown && err == nil {
+		address = net.JoinHostPort(s.name, port)
+	}
+	return address, err
+}
+
+// on reports whether the request or connection n goes wrong.
+func (s *stage) on(n int) bool {
+	switch {
+	case n < s.m.from:
+		return false
+	case s.m.brief:
+		return n < briefRequests
+	}
+	return n < s.m.from+briefRequests || !s.recovered.Load()
+}
+
+// recover ends the misfortune.
+func (s *stage) recover() error {
+	s.recovered.Store(true)
+	s.dns.learn(s.name)
+	if s.m.down {
+		return s.front.Open()
+	}
+	return nil
+}
+
+func (c *cell) play(ctx context.Context, k receivers.Kind, m misfortune, dir string, dns *names, name string) (err error) {
 	mappings, err := decode.Open("")
 	if err != nil {
 		return err
@@ -48,43 +122,23 @@ func (c *cell) play(ctx context.Context, s subject, m misfortune, dir string) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
-	want, poison, err := fillJournal(ctx, j)
+	want, err := fillJournal(ctx, j, mappings, m)
 	if err != nil {
 		return err
 	}
-	var recovered atomic.Bool
-	var refuse func([]byte) bool
-	if m.poison {
-		refuse = func(doc []byte) bool { return bytes.Contains(doc, []byte(poison)) }
-	}
-	receiver, ids := s.open(refuse)
-	srv := httptest.NewUnstartedServer(&sinktest.Faulty{Next: receiver, Script: func(n int, _ *http.Request) sinktest.Fault {
-		if n < 3 || !recovered.Load() && !m.brief {
-			return m.fault
-		}
-		return sinktest.Fault{}
-	}})
-	url := "http://" + srv.Listener.Addr().String()
-	if m.down {
-		addr := srv.Listener.Addr().String()
-		_ = srv.Listener.Close()
-		srv.Listener = &late{addr: addr}
-	} else {
-		srv.Start()
-	}
-	defer func() {
-		if !m.down || recovered.Load() {
-			srv.CloseClientConnections()
-			srv.Close()
-		}
-	}()
-	secret := filepath.Join(dir, "secret")
-	if err := os.WriteFile(secret, []byte(webhookSecret), 0o600); err != nil {
+	c.events = len(want)
+	s := &stage{m: m, dns: dns, name: name}
+	address, err := s.set(k, dir)
+	if err != nil {
 		return err
 	}
+	defer s.receiver.Close()
+	caFile := ""
+	if s.front.TLS != nil {
+		caFile = s.front.TLS.CAFile
+	}
 	began := time.Now()
-	kind, fields := s.config(url, secret)
-	failing, err := startSink(ctx, j, kind, "failing", fields)
+	failing, err := startSink(ctx, j, k.Sink, "failing", s.receiver.Fields(address, caFile)+"timeout: 1s\ncontent: true\n")
 	if err != nil {
 		return err
 	}
@@ -95,25 +149,25 @@ func (c *cell) play(ctx context.Context, s subject, m misfortune, dir string) (e
 	}
 	defer func() { err = errors.Join(err, healthy.stop()) }()
 
-	if err := healthy.drained(ctx); err != nil {
+	if err := healthy.drained(ctx, c.events); err != nil {
 		return err
 	}
 	c.healthy = time.Since(began)
-	c.early = failing.done() >= cellEvents
-	if m.down {
-		if err := srv.Listener.(*late).open(); err != nil {
-			return err
-		}
-		srv.Start()
+	c.early = failing.done() >= int64(c.events)
+	if err := wait(ctx, m.least-time.Since(began)); err != nil {
+		return err
 	}
-	recovered.Store(true)
-	if err := failing.drained(ctx); err != nil {
+	if err := s.recover(); err != nil {
+		return err
+	}
+	if err := failing.drained(ctx, c.events); err != nil {
 		return err
 	}
 	c.took = time.Since(began)
 	c.counted = failing.counted()
 	c.dead = int(failing.parked.Load())
-	got, err := ids()
+	c.violations = s.receiver.Violations()
+	got, err := s.arrived(ctx, c.events-c.dead)
 	if err != nil {
 		return err
 	}
@@ -124,35 +178,39 @@ func (c *cell) play(ctx context.Context, s subject, m misfortune, dir string) (e
 		if got[id] > 1 {
 			c.doubled++
 		}
+		delete(got, id)
 	}
 	c.lost -= c.dead // parked with their reason, so not lost
+	if len(got) > 0 {
+		return fmt.Errorf("the receiver has %d events that nobody sent", len(got))
+	}
 	return nil
 }
 
-// fillJournal appends the events of a cell and returns their ids, and a text
-// that only one of them holds.
-func fillJournal(ctx context.Context, j *journal.Disk) (map[string]bool, string, error) {
-	want, poison := map[string]bool{}, "event-1234."
-	for i := range cellBatches {
-		var docs []any
-		for k := range cellSize {
-			docs = append(docs, schemas.Health{Kind: "test", Consumer: fmt.Sprintf("event-%d.", i*cellSize+k), Reason: strings.Repeat("x", 200), At: time.Now().UTC()})
+// arrived asks the receiver what it has until that is as many events as it
+// accepted: syslog is read after its bytes are acknowledged.
+func (s *stage) arrived(ctx context.Context, n int) (got map[string]int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for {
+		if got, err = s.receiver.Events(); err != nil || len(got) >= n {
+			return got, err
 		}
-		b, err := decode.Own("default", schemas.ClassHealth, "health", time.Now().UnixNano(), docs...)
-		if err != nil {
-			return nil, "", err
-		}
-		if _, err := j.Append(ctx, b); err != nil {
-			return nil, "", err
-		}
-		for ev := range b.Accepted() {
-			want[ev.ID.String()] = true
+		if wait(ctx, 20*time.Millisecond) != nil {
+			return got, nil // what is missing counts as lost
 		}
 	}
-	if len(want) != cellEvents {
-		return nil, "", fmt.Errorf("%d events in the journal, not %d", len(want), cellEvents)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return want, poison, nil
 }
 
 // followed is a sink on a cursor.
@@ -167,7 +225,7 @@ type followed struct {
 }
 
 func startSink(ctx context.Context, j *journal.Disk, kind, name, fields string) (*followed, error) {
-	c, err := plug.NewConfig(kind, name, fields+"from: start\nclasses: [health]\nbatch: {max_events: 200, linger: 1ms}\n")
+	c, err := plug.NewConfig(kind, name, fields+"from: start\nclasses: [health, activity]\nbatch: {max_events: 200, linger: 1ms}\n")
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +235,7 @@ func startSink(ctx context.Context, j *journal.Disk, kind, name, fields string) 
 		return nil, err
 	}
 	f := &followed{sink: s, ended: make(chan error, 2)}
-	f.fw, err = sinks.NewForwarder(sinks.Options{Name: name, Sink: s, Common: common, Log: log, MinBackoff: 20 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
+	f.fw, err = sinks.NewForwarder(sinks.Options{Name: name, Sink: s, Common: common, Log: log, MinBackoff: firstBackoff, MaxBackoff: maxBackoff, MaxRetryAfter: maxRetryAfter})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -226,15 +284,15 @@ func (f *followed) counted() (n int64) {
 
 func (f *followed) rows() []sinks.LedgerRow { return f.book.Rows("default", "", time.Time{}, nil) }
 
-// drained waits until the sink has dealt with all events.
-func (f *followed) drained(ctx context.Context) error {
+// drained waits until the sink has dealt with so many events.
+func (f *followed) drained(ctx context.Context, events int) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for f.done() < cellEvents {
+	for f.done() < int64(events) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("sink %s has done %d of %d events: %w", f.fw.Name(), f.done(), cellEvents, ctx.Err())
+			return fmt.Errorf("sink %s has done %d of %d events: %w", f.fw.Name(), f.done(), events, ctx.Err())
 		}
 	}
 	return nil
@@ -243,15 +301,4 @@ func (f *followed) drained(ctx context.Context) error {
 func (f *followed) stop() error {
 	f.cancel()
 	return errors.Join(<-f.ended, <-f.ended, f.cursor.Close(), f.sink.Close())
-}
-
-// late is a listener of an address that nobody listens on until open.
-type late struct {
-	net.Listener
-	addr string
-}
-
-func (l *late) open() (err error) {
-	l.Listener, err = net.Listen("tcp", l.addr)
-	return err
 }

@@ -31,6 +31,7 @@ var (
 	engine = flag.Int("engine", 5, "every so many rounds the engine child is killed instead of serve; 0: never")
 	modes  = flag.String("modes", "kill,sinks,full", "what to do; table alone needs no program")
 	keep   = flag.Bool("keep", false, "keep the folder")
+	doc    = flag.String("doc", "", "write the table as a page, too")
 )
 
 func main() {
@@ -54,14 +55,14 @@ func run(ctx context.Context) error {
 		defer os.RemoveAll(dir)
 	}
 	if *modes == "table" {
-		return sinkTable(ctx)
+		return sinkTable(ctx, *doc)
 	}
 	fmt.Printf("seed %d\n", *seed)
 	var broken []error
 	for _, m := range []struct {
 		name string
 		run  func(context.Context, *server) error
-	}{{"kill", kills}, {"sinks", receivers}, {"full", fullDisk}} {
+	}{{"kill", kills}, {"sinks", badReceivers}, {"full", fullDisk}} {
 		if !slices.Contains(strings.Split(*modes, ","), m.name) {
 			continue
 		}

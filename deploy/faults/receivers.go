@@ -17,10 +17,10 @@ import (
 // enough is how many records the other courses send.
 const enough = 20_000
 
-// receivers sends to four sinks at once: a file, a receiver that is dead for a
+// badReceivers sends to four sinks at once: a file, a receiver that is dead for a
 // while, one that takes two seconds for each request, and an indexer that says
 // 200, loses every third request and refuses one record.
-func receivers(ctx context.Context, s *server) error {
+func badReceivers(ctx context.Context, s *server) error {
 	fmt.Println("\na dead, a slow and a lying receiver beside a file")
 	dead, slow := &hook{down: true}, &hook{delay: 2 * time.Second}
 	var poison atomic.Pointer[string]

@@ -225,8 +225,10 @@ func approvalAfterDenials(s *scene) {
 	}, ofAgent(a), ofUser(u), ofUser(a.owner))
 }
 
+// memoryPoisoned has an agent of its own: with its memory changed, it would not be
+// the same in another scene.
 func memoryPoisoned(s *scene) {
-	a, u := s.cast.manual(), s.cast.person()
+	a, u := s.own(s.cast.manual()), s.cast.person()
 	s.latest(time.Hour)
 	s.label(func() {
 		s.audit(s.at, s.refusedToTwin(call{path: editMemory, user: u, agent: a}))

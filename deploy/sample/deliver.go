@@ -7,7 +7,7 @@ import (
 
 const (
 	deliverRecords = 300             // most records in one delivery
-	deliverSpan    = 4 * time.Minute // most time that one delivery waits for
+	deliverSpan    = 4 * time.Minute // most time that one delivery of a day waits for
 	deliverGap     = 2 * time.Hour   // history: no delivery spans such a gap
 )
 
@@ -22,7 +22,7 @@ func (g *generator) deliver() *Day {
 		}
 	}
 	d := newDice(g.o.Seed, "deliver")
-	for _, source := range []string{SourceAudit, SourceWorkflowRun} {
+	for _, source := range []string{SourceAudit, SourceWorkflowRun, SourceTraces, hourlyIncident, hourlyTwin} {
 		day.Deliveries = append(day.Deliveries, g.disturb(d, g.cut(source))...)
 	}
 	slices.SortStableFunc(day.Deliveries, func(a, b Delivery) int { return a.At.Compare(b.At) })
@@ -71,7 +71,7 @@ func (g *generator) cut(source string) []Delivery {
 func (g *generator) fit(es []entry) int {
 	old := es[0].Time.Before(g.start)
 	for i := 1; i < len(es); i++ {
-		late := es[i].at.Sub(es[0].at) > deliverSpan
+		late := es[i].at.Sub(es[0].at) > g.flush
 		if old {
 			late = es[i].at.Sub(es[i-1].at) > deliverGap || !es[i].Time.Before(g.start)
 		}
@@ -99,7 +99,7 @@ func (g *generator) disturb(d dice, dls []Delivery) []Delivery {
 			i++
 		}
 	}
-	for range 2 {
+	for i := 0; i < 2 && len(dls) > 0; i++ {
 		again := dls[len(dls)/2+d.IntN(len(dls)/2)]
 		again.Repeat, again.At = true, again.At.Add(d.span(2*time.Second, 3*time.Minute))
 		dls = append(dls, again)

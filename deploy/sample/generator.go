@@ -17,7 +17,12 @@ type generator struct {
 	label   int // label of what is being written, or -1
 	pack    int // delivery of its own that is being filled, or 0
 	packs   int
-	copies  map[int]int // how often a delivery of its own is sent again
+	copies  map[int]int   // how often a delivery of its own is sent again
+	flush   time.Duration // that a delivery waits for
+
+	traces   bool     // background runs have traces
+	cuts     []func() // done once all is planted
+	spanDice dice
 }
 
 func newGenerator(o Options) *generator {
@@ -25,9 +30,9 @@ func newGenerator(o Options) *generator {
 		o:     o,
 		start: o.End.Add(-24 * time.Hour),
 		end:   o.End,
-		w:     newWorld(o, newDice(o.Seed, "world")),
+		w:     newWorld(o, newDice(o.World, "world")),
 		ids:   newDice(o.Seed, "ids"),
-		label: -1, copies: map[int]int{},
+		label: -1, copies: map[int]int{}, flush: deliverSpan,
 	}
 }
 

@@ -27,12 +27,13 @@ type scene struct {
 	in   *scenario
 	cast *casting
 
-	pinned bool // it begins at that time, whatever the hour
+	pinned bool             // it begins at that time, whatever the hour
+	least  schemas.Severity // that tells it; default medium
 }
 
 // scenarios are all incidents of the day. Each kind has a file of its own.
 func scenarios() []scenario {
-	return append(append(learnedScenarios(), abuseScenarios()...), structuralScenarios()...)
+	return slices.Concat(learnedScenarios(), abuseScenarios(), structuralScenarios(), regularScenarios())
 }
 
 // learnedScenarios are told by what is usual.
@@ -55,16 +56,19 @@ func Incidents() []string {
 // plant puts every incident and every twin at a time of its own into the day.
 func (g *generator) plant() {
 	cast := newCasting(g.w, newDice(g.o.Seed, "casting"))
-	g.plantAll(learnedScenarios(), newDice(g.o.Seed, "plant"), cast)
+	from := g.start.Add(150 * time.Minute)
+	g.plantAll(learnedScenarios(), newDice(g.o.Seed, "plant"), cast, from)
 	cast.d = newDice(g.o.Seed, "casting/abuse")
-	g.plantAll(abuseScenarios(), newDice(g.o.Seed, "plant/abuse"), cast)
+	g.plantAll(abuseScenarios(), newDice(g.o.Seed, "plant/abuse"), cast, from)
 	cast.d = newDice(g.o.Seed, "casting/structural")
-	g.plantAll(structuralScenarios(), newDice(g.o.Seed, "plant/structural"), cast)
+	g.plantAll(structuralScenarios(), newDice(g.o.Seed, "plant/structural"), cast, from)
+	cast.d = newDice(g.o.Seed, "casting/regular")
+	g.plantAll(regularScenarios(), newDice(g.o.Seed, "plant/regular"), cast, from)
 }
 
-// plantAll gives each of the scenarios and each twin a slot of the day.
-func (g *generator) plantAll(all []scenario, d dice, cast *casting) {
-	from, to := g.start.Add(150*time.Minute), g.end.Add(-25*time.Minute)
+// plantAll gives each of the scenarios and each twin a slot of the time from then on.
+func (g *generator) plantAll(all []scenario, d dice, cast *casting, from time.Time) {
+	to := g.end.Add(-25 * time.Minute)
 	slot := to.Sub(from) / time.Duration(2*len(all))
 	for i, n := range d.Perm(2 * len(all)) {
 		s := &all[i/2]
@@ -87,7 +91,7 @@ func (s *scene) label(fill func(), about ...schemas.Entity) {
 	if s.twin {
 		what = s.in.good
 	}
-	s.planted(Label{Incident: s.in.name, Twin: s.twin, What: what, Rules: s.in.rules, Entities: about}, fill)
+	s.planted(Label{Incident: s.in.name, Twin: s.twin, What: what, Rules: s.in.rules, Entities: about, Least: s.least}, fill)
 }
 
 // latest moves the scene to an earlier time if less than that is left of the day.
@@ -95,6 +99,13 @@ func (s *scene) latest(left time.Duration) {
 	if last := s.end.Add(-left); s.at.After(last) && !s.pinned {
 		s.at = last.Add(-s.d.span(0, time.Hour))
 	}
+}
+
+// own returns an agent of the scene's own that is like the other one.
+func (s *scene) own(like *agent) *agent {
+	a := *like
+	a.id = s.d.word(16)
+	return &a
 }
 
 // hours moves the scene into the working hours of the tenant.
@@ -125,6 +136,11 @@ func newCasting(w *world, d dice) *casting {
 // background returns an agent that runs by itself.
 func (c *casting) background() *agent {
 	return draw(c, c.w.agents, func(a *agent) bool { return a.kind != interactive })
+}
+
+// scheduled returns an agent that runs by a schedule, day and night.
+func (c *casting) scheduled() *agent {
+	return draw(c, c.w.agents, func(a *agent) bool { return a.kind == scheduled })
 }
 
 // manual returns an agent that people start by hand.

@@ -11,14 +11,15 @@ import (
 // Label says what was planted and which records belong to it. An incident and
 // its benign twin carry the same name.
 type Label struct {
-	Incident string           `json:"incident"` // name of the pair
-	Twin     bool             `json:"twin"`     // the benign one of the pair
-	What     string           `json:"what"`     // what happens, in one sentence
-	Rules    []string         `json:"rules"`    // kinds of detectors, one of which should tell
-	Entities []schemas.Entity `json:"entities"` // what an alert may be about
-	Start    time.Time        `json:"start"`    // first record
-	End      time.Time        `json:"end"`      // last record
-	Records  []Ref            `json:"records"`  // all records, in order of time
+	Incident string           `json:"incident"`        // name of the pair
+	Twin     bool             `json:"twin"`            // the benign one of the pair
+	What     string           `json:"what"`            // what happens, in one sentence
+	Rules    []string         `json:"rules"`           // kinds of detectors, one of which should tell
+	Entities []schemas.Entity `json:"entities"`        // what an alert may be about
+	Least    schemas.Severity `json:"least,omitempty"` // that tells of it: low, where nothing was done that harms; default medium
+	Start    time.Time        `json:"start"`           // first record
+	End      time.Time        `json:"end"`             // last record
+	Records  []Ref            `json:"records"`         // all records, in order of time
 }
 
 // Ref names one record of a source.

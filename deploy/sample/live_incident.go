@@ -100,7 +100,16 @@ func Incident(o Options, name string, now time.Time, nth uint64) ([]Delivery, La
 		g.entries[i].at = o.End
 	}
 	sortEntries(g.entries)
-	return append(st.past(joined), flush(g.entries)...), g.finishLabels()[0], nil
+	label := g.finishLabels()[0]
+	var before, planted []entry // what was regular before belongs to no label
+	for _, e := range g.entries {
+		if e.label < 0 {
+			before = append(before, e)
+		} else {
+			planted = append(planted, e)
+		}
+	}
+	return slices.Concat(st.past(joined), asHistory(before), flush(planted)), label, nil
 }
 
 // stage plants one incident and nothing else.
@@ -173,10 +182,14 @@ func (st *stage) past(agents []*agent) []Delivery {
 			}
 		}
 	}
-	sortEntries(g.entries)
-	var out []Delivery
+	return asHistory(g.entries)
+}
+
+// asHistory hands over what was before, one delivery for each source.
+func asHistory(es []entry) (out []Delivery) {
+	sortEntries(es)
 	for _, source := range []string{SourceAudit, SourceWorkflowRun} {
-		of := slices.DeleteFunc(slices.Clone(g.entries), func(e entry) bool { return e.Source != source })
+		of := slices.DeleteFunc(slices.Clone(es), func(e entry) bool { return e.Source != source })
 		if len(of) > 0 {
 			dl := handOver(source, of)
 			dl.History = true

@@ -13,6 +13,7 @@ type run struct {
 	start      time.Time
 	steps      []step
 	tail       time.Duration // from the last step to the end; default some seconds
+	trace      traced        // of a background run, where there are traces
 }
 
 // step is one tool call of a run.
@@ -34,9 +35,10 @@ func (g *generator) run(r run) time.Time {
 	trace := g.ids.hex(32)
 	calls := []int{g.begin(r, id, trace)}
 	t, failed := r.start, false
-	actions := make([]string, len(r.steps))
+	actions, starts := make([]string, len(r.steps)), make([]time.Time, len(r.steps))
 	for i, s := range r.steps {
 		t = t.Add(s.after)
+		starts[i] = t
 		actions[i] = "ar_" + g.ids.hex(8)
 		calls = append(calls, g.audit(t, call{
 			path: "/api/v1/executeactiontool", user: r.user, agent: r.agent, run: id, trace: trace, background: r.background,
@@ -55,6 +57,9 @@ func (g *generator) run(r run) time.Time {
 	})
 	w := g.event(end, "WORKFLOW_RUN", "WorkflowRun", r.user, func(w *writer) { g.workflowRun(w, r, id, session, actions, end, failed) })
 	g.shuffle(calls, w, end.Sub(r.start))
+	if r.background {
+		g.spans(r, id, trace, starts, end)
+	}
 	return end
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	SourceAudit       = "audit"       // audited API calls
 	SourceWorkflowRun = "workflowrun" // customer events
+	SourceTraces      = "traces"      // OTLP requests, in Weeks only
 )
 
 // Zone is the time zone of the sample's tenant. Detectors that tell working
@@ -33,6 +34,10 @@ type Options struct {
 	End    time.Time // when the day ends; default: now, to the second
 	Agents int       // default 40, at least 12
 	Users  int       // default 200, at least 60
+
+	// World makes the agents and the people, so that days of several seeds can be
+	// of the same ones. Default: Seed.
+	World uint64
 
 	// Rate is how much ordinary traffic there is, as a multiple of the usual:
 	// background runs and what people do by hand. Incidents and twins stay as
@@ -56,10 +61,10 @@ type Options struct {
 
 // Record is one record as its source would write it.
 type Record struct {
-	Source string    // SourceAudit or SourceWorkflowRun
-	ID     string    // the record's insertId
+	Source string    // of the delivery
+	ID     string    // the record's insertId; of a trace its id
 	Time   time.Time // when it happened, as written in the record
-	Body   []byte    // one JSON object without a line end; must not be changed
+	Body   []byte    // one JSON object without a line end, or an OTLP request as protobuf; must not be changed
 }
 
 // Delivery is what a source hands over in one request: some hundred records in
@@ -117,7 +122,7 @@ func (d *Day) Benign() int {
 	return n
 }
 
-// Body returns the delivery as NDJSON.
+// Body returns the delivery as NDJSON; of traces as one OTLP request.
 func (d *Delivery) Body() []byte {
 	n := 0
 	for _, r := range d.Records {
@@ -125,8 +130,9 @@ func (d *Delivery) Body() []byte {
 	}
 	b := make([]byte, 0, n)
 	for _, r := range d.Records {
-		b = append(b, r.Body...)
-		b = append(b, '\n')
+		if b = append(b, r.Body...); d.Source != SourceTraces { // requests one after the other are one
+			b = append(b, '\n')
+		}
 	}
 	return b
 }
@@ -136,6 +142,7 @@ func (o Options) withDefaults() Options {
 		o.End = time.Now()
 	}
 	o.End = o.End.UTC().Truncate(time.Second)
+	o.World = cmp.Or(o.World, o.Seed)
 	o.Agents = max(cmp.Or(o.Agents, 40), 12)
 	o.Users = max(cmp.Or(o.Users, 200), 60)
 	if o.Rate <= 0 {

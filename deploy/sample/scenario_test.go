@@ -36,6 +36,40 @@ func TestIncidentsAreFound(t *testing.T) {
 	})
 }
 
+// TestWeeks plays weeks as they happen, with traces: what does not come is told,
+// and what is unusual about a trace.
+func TestWeeks(t *testing.T) {
+	t.Parallel()
+	d := sample.Weeks(sample.Options{Seed: 1, End: time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)})
+	w := newWatched(t, append([]string{"trace"}, watch.Default...)...)
+	if err := w.Happen(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	w.alerts = w.Alerts
+	check(t, d, w)
+}
+
+// TestOnlyTheseTell: without the detectors that they were made for, nothing tells
+// of the incidents of an agent's or a person's regular ways.
+func TestOnlyTheseTell(t *testing.T) {
+	t.Parallel()
+	d := theDay()
+	w := newWatched(t, "subscription", "burst", "denial", "sigma", "gatecheck", "tampering")
+	for i := range d.Deliveries {
+		w.feed(&d.Deliveries[i], d.End.Add(time.Duration(i)*10*time.Millisecond))
+	}
+	s := sample.Judge(d, w.alerts, w.Name)
+	missed := map[string]bool{}
+	for _, r := range s.Results {
+		missed[r.Incident] = !r.Found
+	}
+	for _, name := range []string{"run-drift", "search-crawl", "step-added", "run-bloated", "shadow-runs", "unaudited-runs"} {
+		if was, known := missed[name]; !was || !known {
+			t.Errorf("%s is told by other detectors, or is not there", name)
+		}
+	}
+}
+
 func check(t *testing.T, d *sample.Day, w *watched) {
 	t.Helper()
 	s := sample.Judge(d, w.alerts, w.Name)
@@ -63,9 +97,9 @@ type watched struct {
 	alerts []schemas.Alert // so far
 }
 
-func newWatched(t *testing.T) *watched {
+func newWatched(t *testing.T, kinds ...string) *watched {
 	t.Helper()
-	w, err := watch.New()
+	w, err := watch.New(kinds...)
 	if err != nil {
 		t.Fatal(err)
 	}

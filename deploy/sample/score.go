@@ -16,11 +16,11 @@ import (
 type Result struct {
 	Incident  string        `json:"incident"`
 	What      string        `json:"what"`
-	Found     bool          `json:"found"`      // an alert of medium or higher severity was about it
+	Found     bool          `json:"found"`      // an alert that is severe enough was about it
 	Rule      string        `json:"rule"`       // of the first such alert
 	Alert     string        `json:"alert"`      // its id
 	After     time.Duration `json:"after_ns"`   // from the incident's first record to the evidence that raised it, in event time
-	TwinQuiet bool          `json:"twin_quiet"` // no alert of medium or higher severity was about the twin
+	TwinQuiet bool          `json:"twin_quiet"` // no such alert was about the twin
 	TwinRule  string        `json:"twin_rule,omitempty"`
 	Twin      string        `json:"twin"` // what makes it benign
 }
@@ -35,7 +35,7 @@ type Score struct {
 
 // Judge compares alerts with the labels of a day. It takes all transitions in
 // the order in which they were appended; those below medium severity count for
-// nothing. name gives the insertId of the record with that event id, or ""; it
+// nothing, but for labels that low ones tell of. name gives the insertId of the record with that event id, or ""; it
 // may be nil where nobody can tell: then alerts are matched by entity and time
 // alone.
 func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Score {
@@ -46,13 +46,16 @@ func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Sc
 	for _, a := range alerts {
 		fresh := j.fresh(&a)
 		switch {
-		case !serious(a.Severity) || a.Transition == schemas.TransitionResolve:
+		case !serious(a.Severity) && a.Severity != schemas.SeverityLow || a.Transition == schemas.TransitionResolve:
 			continue
 		case a.Backfill:
-			past[a.ID] = true
+			past[a.ID] = past[a.ID] || serious(a.Severity)
 			continue
 		}
 		i := j.about(&a, fresh)
+		if !serious(a.Severity) && (i < 0 || d.Labels[i].Least != schemas.SeverityLow) {
+			continue
+		}
 		if i < 0 && j.also(&a, fresh) {
 			continue
 		}
@@ -64,7 +67,11 @@ func Judge(d *Day, alerts []schemas.Alert, name func(eventID string) string) *Sc
 			first[i] = a
 		}
 	}
-	s.History = len(past)
+	for _, told := range past {
+		if told {
+			s.History++
+		}
+	}
 	s.Results = results(d.Labels, first)
 	return s
 }
@@ -139,12 +146,13 @@ func (j *judge) fresh(a *schemas.Alert) []string {
 
 // about returns the label that most of the fresh evidence belongs to. An alert
 // may list few records of those that it counted, or none that can be named: if
-// no label is among them, it is about the label of the same entity and time.
+// no label is among them, it is about the label of the same entity and time. So
+// is one about a source, whose evidence is whatever it sent last.
 // It returns -1 if there is none.
 func (j *judge) about(a *schemas.Alert, fresh []string) int {
 	votes := map[int]int{}
 	for _, id := range fresh {
-		if i, ok := j.record[id]; ok {
+		if i, ok := j.record[id]; ok && a.Entity.Kind != "source" {
 			votes[i]++
 		}
 	}
@@ -158,11 +166,22 @@ func (j *judge) about(a *schemas.Alert, fresh []string) int {
 		return best
 	}
 	for i, l := range j.labels {
-		if j.mayTell(i, a) && !a.LastSeen.Before(l.Start) && !a.LastSeen.After(l.End.Add(counted)) && l.Concerns(a) {
+		if !j.mayTell(i, a) || a.LastSeen.Before(l.Start) || a.LastSeen.After(l.End.Add(counted)) || !l.Concerns(a) {
+			continue
+		}
+		if l.isAbout(a) {
 			return i
 		}
+		if best < 0 { // somebody in it is in another label as well
+			best = i
+		}
 	}
-	return -1
+	return best
+}
+
+// isAbout reports whether the alert is about an entity of the label itself.
+func (l Label) isAbout(a *schemas.Alert) bool {
+	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool { return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID })
 }
 
 // also reports whether an alert that tells of no incident it should tell of is
@@ -198,9 +217,8 @@ func (j *judge) mayTell(i int, a *schemas.Alert) bool {
 
 // Concerns reports whether the alert is about something or somebody in the label.
 func (l Label) Concerns(a *schemas.Alert) bool {
-	return slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
-		return e.Kind == a.Entity.Kind && e.ID == a.Entity.ID ||
-			e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)
+	return l.isAbout(a) || slices.ContainsFunc(l.Entities, func(e schemas.Entity) bool {
+		return e.Kind == "agent" && e.ID == a.Agent || e.Kind == "actor" && (e.ID == a.Actor || e.Name == a.ActorEmail)
 	})
 }
 

@@ -22,14 +22,14 @@ func structuralScenarios() []scenario {
 // stopped is an agent that is stopped by one call and let go by another. It
 // writes in background in between, in the twin afterwards.
 func (s *scene) stopped(stop, release string) {
-	a, by := *s.cast.manual(), s.cast.person()
-	a.id, a.kind = s.d.word(16), scheduled
+	a, by := s.own(s.cast.manual()), s.cast.person()
+	a.kind = scheduled
 	s.latest(2 * time.Hour)
 	s.label(func() {
-		s.audit(s.at, call{path: stop, user: by, agent: &a})
-		s.audit(s.at.Add(either(s, 70*time.Minute, 5*time.Minute)+s.d.span(0, 10*time.Minute)), call{path: release, user: by, agent: &a})
-		s.run(run{agent: &a, user: a.owner, background: true, start: s.at.Add(s.d.span(20*time.Minute, time.Hour)), steps: s.writes(s.w.tool("jira.create_issue"), s.many(1, 3), 20*time.Second)})
-	}, ofAgent(&a), ofUser(by), ofUser(a.owner))
+		s.audit(s.at, call{path: stop, user: by, agent: a})
+		s.audit(s.at.Add(either(s, 70*time.Minute, 5*time.Minute)+s.d.span(0, 10*time.Minute)), call{path: release, user: by, agent: a})
+		s.run(run{agent: a, user: a.owner, background: true, start: s.at.Add(s.d.span(20*time.Minute, time.Hour)), steps: s.writes(s.w.tool("jira.create_issue"), s.many(1, 3), 20*time.Second)})
+	}, ofAgent(a), ofUser(by), ofUser(a.owner))
 }
 
 func withdrawnAgent(s *scene) { s.stopped(unpublishAgent, publishAgent) }

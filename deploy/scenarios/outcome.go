@@ -75,6 +75,15 @@ func (o *outcome) add(s *sample.Score) {
 	o.benign += s.Benign
 }
 
+// with returns both as one, for the picture.
+func (o *outcome) with(more *outcome) *outcome {
+	sum := *o
+	sum.incidents = slices.Concat(o.incidents, more.incidents)
+	sum.planted, sum.found, sum.quiet = o.planted+more.planted, o.found+more.found, o.quiet+more.quiet
+	sum.wrong, sum.benign = o.wrong+more.wrong, o.benign+more.benign
+	return &sum
+}
+
 func (o *outcome) falsePer10k() float64 { return float64(o.wrong) * 10_000 / float64(max(o.benign, 1)) }
 
 // took returns the median and the longest time to detection, over all

@@ -29,12 +29,12 @@ text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#24292f}
 `
 
 // ticks are the marks of the time axis.
-var ticks = []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+var ticks = []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour}
 
 // along returns where on the axis a time stands, by its logarithm.
 func along(d time.Duration) float64 {
 	s := max(d.Seconds(), 1)
-	return min(math.Log(s)/math.Log(3600), 1) * scale
+	return min(math.Log(s)/math.Log((6*time.Hour).Seconds()), 1) * scale
 }
 
 // draw makes the picture: a line for each incident, with a square for each day
@@ -48,7 +48,7 @@ func draw(o *outcome) []byte {
 	width, height := axis+scale+gap, headRow+len(o.incidents)*row+34
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
 	fmt.Fprintf(&b, "<title>%d of %d incidents found, %d of %d twins quiet, %d false alerts</title>\n%s", o.found, o.planted, o.quiet, o.planted, o.wrong, style)
-	fmt.Fprintf(&b, `<text x="%d" y="18">incident found</text><text class="s" x="%d" y="34">a square a day, %d days</text>`+"\n", found, found, o.seeds)
+	fmt.Fprintf(&b, `<text x="%d" y="18">incident found</text><text class="s" x="%d" y="34">a square a day or, the last ones, a fortnight: %d of each</text>`+"\n", found, found, o.seeds)
 	fmt.Fprintf(&b, `<text x="%d" y="18">twin quiet</text>`+"\n", quiet)
 	fmt.Fprintf(&b, `<text x="%d" y="18">first record to alert: range and median</text>`+"\n", axis)
 	bottom := headRow + len(o.incidents)*row

@@ -10,18 +10,22 @@ import (
 type world struct {
 	name    string
 	options sample.Options
+	weeks   bool // as they happen, instead of a day
 }
 
 // ends is when the days end: on a working day, in the tenant's afternoon.
 var ends = time.Date(2026, 11, 19, 17, 0, 0, 0, time.UTC)
 
-// worlds returns the ordinary world, then those that the limits were not made
-// with: other sizes, other amounts of ordinary traffic, other times.
+// evening is when the weeks end.
+var evening = time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
+
+// worlds returns the ordinary world and its weeks, then those that the limits
+// were not made with: other sizes, other amounts of ordinary traffic, other times.
 func worlds() []world {
 	vary := func(name string, change func(o *sample.Options)) world {
 		o := sample.Options{End: ends, Agents: 40, Users: 200}
 		change(&o)
-		return world{name, o}
+		return world{name: name, options: o}
 	}
 	size := func(by float64) func(*sample.Options) {
 		return func(o *sample.Options) { o.Agents, o.Users = int(by*40), int(by*200) }
@@ -32,6 +36,7 @@ func worlds() []world {
 	}
 	return []world{
 		vary("as made: 40 agents, 200 users", func(*sample.Options) {}),
+		{name: "15 days as they happen", options: sample.Options{End: evening}, weeks: true},
 		vary("12 agents, 60 users", size(0.3)),
 		vary("20 agents, 100 users", size(0.5)),
 		vary("80 agents, 400 users", size(2)),

@@ -120,6 +120,21 @@ func (x *detector) Save(e *detectors.Encoder) { x.eval.Save(e) }
 // Load reads what Save wrote.
 func (x *detector) Load(d *detectors.Decoder) error { return x.eval.Load(d) }
 
+// alarms are the records of responses that call for a person. All others of
+// ours raise nothing.
+var alarms = map[string]bool{"response.failed": true, "response.stuck": true, "response.stale": true, "response.task": true}
+
+// Watches implements detectors.Watcher: rules tell of a brake that did not work,
+// too, and nothing answers an alert about the responder.
+func (x *detector) Watches() []schemas.Class { return []schemas.Class{schemas.ClassActivity} }
+
+// Watch evaluates the rules on an alarm of the responder.
+func (x *detector) Watch(ev *schemas.Event, raise func(schemas.Alert)) {
+	if alarms[ev.Action] {
+		x.Observe(ev, raise)
+	}
+}
+
 const mostFuture = 5 * time.Minute
 
 // Observe evaluates the rules on an event.

@@ -15,9 +15,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/detectors"
+	"github.com/agentrail/agentrail/detectors/rules"
+	"github.com/agentrail/agentrail/detectors/sigma"
 	"github.com/agentrail/agentrail/internal/plug"
 	"github.com/agentrail/agentrail/schemas"
 )
@@ -256,4 +259,36 @@ func TestModeOfARule(t *testing.T) {
 			t.Errorf("%s: %v, want %q", bad, set.Refused, want)
 		}
 	}
+}
+
+// TestSpanAttributes: rules name the attributes of spans as they stand.
+func TestSpanAttributes(t *testing.T) {
+	number := func(key string, n uint64) []byte {
+		pair := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte(key))
+		pair = protowire.AppendBytes(protowire.AppendTag(pair, 2, protowire.BytesType), protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), n))
+		return protowire.AppendBytes(protowire.AppendTag(nil, 9, protowire.BytesType), pair)
+	}
+	m, err := sigma.ShippedMap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := sigma.Load(rules.Files, "", sigma.Options{Map: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(raw []byte, want bool) {
+		t.Helper()
+		e, found := sigma.NewEvaluator(set, sigma.EvalOptions{}), false
+		for i := range 40 {
+			ev := schemas.Event{Tenant: "acme", Source: "otlp", Kind: schemas.KindSpan, Action: "model.call", Agent: "a1", Access: schemas.AccessRead, Raw: raw, RawText: true}
+			e.Event(&ev, int64(i)*int64(time.Minute), func(m *sigma.Match) { found = found || m.Rule.Name == "tokens_in_an_hour" })
+		}
+		if found != want {
+			t.Errorf("tokens_in_an_hour matches: %v, want %v", found, want)
+		}
+	}
+	f(number("gen_ai.usage.input_tokens", 50_000), true)
+	f(number("gen_ai.usage.output_tokens", 50_000), false)
+	f(number("gen_ai.usage.input_tokens", 40_000), false)
+	f([]byte("\xff no protobuf"), false)
 }

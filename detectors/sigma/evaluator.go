@@ -77,7 +77,7 @@ func NewEvaluator(s *Set, o EvalOptions) *Evaluator {
 	o.MaxGroups = cmp.Or(o.MaxGroups, defaultGroups)
 	o.MaxEntries = cmp.Or(o.MaxEntries, defaultEntries)
 	e := &Evaluator{set: s, o: o, marked: make([]uint32, len(s.base)), sources: make([]verified, len(s.sources)), clock: math.MinInt64, marks: map[scope]*int64{}, recent: list.New()}
-	e.view.together, e.view.hits = s.index.together, make([]uint32, s.index.items+1)
+	e.view.together, e.view.hits, e.view.asked = s.index.together, make([]uint32, s.index.items+1), make([]verified, s.index.asked+1)
 	for _, r := range s.Rules {
 		if r.corr != nil {
 			e.groups = append(e.groups, map[string]*group{})
@@ -244,14 +244,14 @@ func (e *Evaluator) feed(in input, m *Match, emit func(*Match)) {
 func (e *Evaluator) groupOf(x *correlation, ref int, m *Match) (shown []string, key []byte, ok bool) {
 	b, shown := appendText(e.key[:0], e.at.tenant), e.shown[:0]
 	for i, slot := range x.slots[ref] {
-		text, found := m.grouped(x.names[ref][i])
+		v, found := m.grouped(x.names[ref][i])
 		if !found {
-			if text, found = e.first(slot); !found {
+			if v, found = e.first(slot); !found {
 				return nil, nil, false
 			}
 		}
-		shown = append(shown, text)
-		b = appendText(b, strings.ToLower(text))
+		shown = append(shown, v.text)
+		b = appendText(b, v.lower)
 	}
 	e.key, e.shown = b, shown
 	return shown, b, true
@@ -262,25 +262,25 @@ func appendText(b []byte, s string) []byte {
 }
 
 // grouped returns a value of the group that a correlation matched in.
-func (m *Match) grouped(name string) (string, bool) {
+func (m *Match) grouped(name string) (value, bool) {
 	if m.Rule.corr == nil {
-		return "", false
+		return value{}, false
 	}
 	i := slices.Index(m.Rule.corr.groupBy, name)
 	if i < 0 {
-		return "", false
+		return value{}, false
 	}
-	return m.Group[i], true
+	return valueOf(schemas.ValueString, m.Group[i]), true
 }
 
-func (e *Evaluator) first(at int) (string, bool) {
+func (e *Evaluator) first(at int) (value, bool) {
 	s := e.view.field(e.set.fields, at)
 	for i := range s.vals {
 		if s.vals[i].scalar() {
-			return s.vals[i].text, true
+			return s.vals[i], true
 		}
 	}
-	return "", false
+	return value{}, false
 }
 
 // value fills in what a correlation counts or adds up.
@@ -297,11 +297,11 @@ func (e *Evaluator) value(x *correlation, en *entry) bool {
 	}
 	var b []byte
 	for _, slot := range x.values {
-		text, ok := e.first(slot)
+		v, ok := e.first(slot)
 		if !ok {
 			return false
 		}
-		b = appendText(b, strings.ToLower(text))
+		b = appendText(b, v.lower)
 	}
 	sum := sha256.Sum256(b) // nobody can make two values look like one
 	en.sum = binary.LittleEndian.Uint64(sum[:])

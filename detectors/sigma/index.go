@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,13 +22,15 @@ type index struct {
 	every    []int             // slots that take every value below a path
 	slots    []int             // of fields, in order
 	items    int               // that are looked for together
+	asked    int               // that are asked once a record
 	rest     []*node           // of each rule what is left to ask once it was found
 }
 
 // rarity says how little an atom tells and what it costs to look for it.
 type rarity struct {
-	uses map[atom]int // how many rules could use it
-	dear []bool       // by slot: our own events have it in the raw record only
+	uses   map[atom]int // how many rules could use it
+	values map[int]int  // by slot: how many values rules name as a whole
+	dear   []bool       // by slot: our own events have it in the raw record only
 }
 
 // weight is how much the number of its uses counts against an atom. What many
@@ -49,16 +52,22 @@ type atom struct {
 
 func newIndex(s *Set) index {
 	x := index{fields: map[int]*literals{}, together: map[int]*literals{}, byPath: map[string][]int{}}
-	uses := map[atom]int{}
+	uses, values := map[atom]int{}, map[int]int{}
 	for _, r := range s.base {
-		r.root.atoms(func(a atom) { uses[a]++ })
+		r.root.atoms(func(a atom) {
+			if uses[a]++; uses[a] == 1 && a.whole {
+				values[a.field]++
+			}
+		})
 	}
 	dear := make([]bool, len(s.fields))
 	for i, f := range s.fields {
 		dear[i] = !slices.ContainsFunc(f.typed, func(get func(*schemas.Event) schemas.Value) bool { return get != nil })
 	}
+	same := map[string]int32{}
 	for i, r := range s.base {
-		by := rarity{uses: uses}
+		r.root.number(same)
+		by := rarity{uses: uses, values: values}
 		if strings.EqualFold(r.Logsource.Product, ourProduct) {
 			by.dear = dear
 		}
@@ -83,6 +92,7 @@ func newIndex(s *Set) index {
 	for _, l := range x.together {
 		l.build()
 	}
+	x.asked = len(same)
 	x.slots = slices.Sorted(maps.Keys(x.fields))
 	for _, slot := range x.slots {
 		x.fields[slot].build()
@@ -139,6 +149,26 @@ func (n *node) share(x *index, dear []bool) {
 	for i := range n.item.tests {
 		l.add(atom{n.item.field, false, n.item.tests[i].pat[1].lit}, n.item.shared)
 	}
+}
+
+// number gives items that ask the same of the same field one number, so that each
+// is asked once a record, whatever the number of rules.
+func (n *node) number(same map[string]int32) {
+	for _, k := range n.kids {
+		k.number(same)
+	}
+	if n.op != opLeaf || !n.item.exact() {
+		return
+	}
+	key := strconv.Itoa(n.item.field)
+	for i := range n.item.tests {
+		lit, _ := n.item.tests[i].pat.plain()
+		key += strconv.Quote(lit)
+	}
+	if same[key] == 0 {
+		same[key] = int32(len(same) + 1)
+	}
+	n.item.same = same[key]
 }
 
 // within reports whether the item holds if the field contains one of its
@@ -219,8 +249,8 @@ func worth(as []atom, by rarity) float64 {
 		if by.dear != nil && (a.field < 0 || by.dear[a.field]) {
 			w -= 100
 		}
-		if a.whole {
-			w += 3
+		if a.whole { // a field of many values tells more than one of few
+			w += 3 + math.Log2(float64(max(by.values[a.field], 1)))
 		}
 		least = min(least, w)
 	}

@@ -19,6 +19,7 @@ type item struct {
 	negated bool // neq
 	tests   []test
 	shared  int32 // number among those that the index looks for together, from 1 on; 0: none
+	same    int32 // number among those that are asked once a record, from 1 on; 0: none
 }
 
 // test is one value of an item, ready to compare.
@@ -57,6 +58,17 @@ const (
 // values fulfils a test if one of them does. What is negated holds as well
 // where the field is missing, but a comparison of two fields needs both.
 func (it *item) matches(v *view, set []field) bool {
+	if it.same == 0 || v.asked == nil {
+		return it.holds(v, set)
+	}
+	a := &v.asked[it.same]
+	if a.gen != v.gen {
+		a.gen, a.yes = v.gen, it.holds(v, set)
+	}
+	return a.yes
+}
+
+func (it *item) holds(v *view, set []field) bool {
 	var s *slot
 	if it.shared > 0 && v.together != nil {
 		return v.found(set, it)

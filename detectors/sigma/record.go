@@ -20,7 +20,7 @@ import (
 type value struct {
 	kind  schemas.ValueKind
 	text  string // as written; whole numbers without exponent and fraction
-	lower string
+	lower string // the same string where it is in lower case
 }
 
 func valueOf(kind schemas.ValueKind, text string) value {
@@ -205,11 +205,19 @@ func (s eventSource) values(f *field, out []value) ([]value, bool) {
 			default:
 				return appendValue(out, v), true
 			}
-		} else if v, ok := s.ev.LookupRaw(p); ok {
+		} else if v, ok := s.lookup(p); ok {
 			return appendValue(out, v), true
 		}
 	}
 	return out, false
+}
+
+// lookup looks into the raw record; a span has attributes instead of paths.
+func (s eventSource) lookup(path string) (schemas.Value, bool) {
+	if s.ev.Kind == schemas.KindSpan && s.ev.RawText {
+		return spanAttribute(s.ev.Raw, path)
+	}
+	return s.ev.LookupRaw(path)
 }
 
 // below appends the scalars below a path of the raw record.
@@ -335,6 +343,7 @@ type view struct {
 
 	together map[int]*literals // of the index: what to look for in a slot at once
 	hits     []uint32          // by number of the item
+	asked    []verified        // by number of the item that is asked once
 }
 
 type slot struct {
@@ -349,6 +358,7 @@ func (v *view) reset(src source, fields int) {
 	if v.gen++; v.gen == 0 || len(v.slots) < fields {
 		v.gen, v.slots, v.every = 1, make([]slot, fields), slot{}
 		clear(v.hits)
+		clear(v.asked)
 	}
 }
 

@@ -302,6 +302,9 @@ func (g *group) judge(ok bool, observed float64, at int64) verdict {
 // there are too many. It returns how many were too many.
 func (g *group) trim(lateness int64) (dropped int) {
 	horizon := g.entries[len(g.entries)-1].at - g.rule.corr.span - lateness
+	if k := max(len(g.entries)/2, 64); len(g.entries) <= mostGroupEntries && (k >= g.lo || g.entries[k].at >= horizon) {
+		return 0 // too few to be worth it
+	}
 	n := sort.Search(g.lo, func(i int) bool { return g.entries[i].at >= horizon })
 	if over := len(g.entries) - mostGroupEntries*3/4; len(g.entries) > mostGroupEntries && over > n {
 		for ; g.lo < over; g.lo++ {

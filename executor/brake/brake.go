@@ -31,6 +31,7 @@ type Store interface {
 	Resume(ctx context.Context, kind, target, response string, records ...state.Record) ([]state.Pause, error)
 	Lapse(ctx context.Context, record ...func(state.Pause) state.Record) ([]state.Pause, error)
 	Subscription(ctx context.Context, id string) (state.Subscription, error)
+	PutRecord(ctx context.Context, records ...state.Record) error
 }
 
 // Options of a brake. Server, Token and Store are mandatory.
@@ -55,6 +56,11 @@ type Options struct {
 	// once. An error stops the stream, and the control comes again. Nil: there
 	// are no others.
 	OnControl func(context.Context, schemas.Control) error
+	// Proven reports why the author of a control is not proven. What such a
+	// control pauses is paused all the same, in the name of nobody; nothing is
+	// resumed by it, and OnControl gets it without roles. Nil: the server's word
+	// is enough.
+	Proven func(schemas.Control) error
 
 	Log *slog.Logger
 	Reg prometheus.Registerer

@@ -325,3 +325,56 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestUnprovenAuthor: what nobody is proven to have asked for pauses all the same,
+// in nobody's name; it resumes nothing, and other controls come without roles.
+func TestUnprovenAuthor(t *testing.T) {
+	forged := func(c schemas.Control) schemas.Control {
+		c.Proof, c.Roles = "forged", []string{"admin"}
+		return c
+	}
+	good := pause("c1", "actor.pause", "one")
+	s := newStream(t, ": agentrail stream\n\n"+
+		control(1, "control", "control", "control", good)+
+		control(2, "control", "control", "control", forged(pause("c2", "actor.pause", "two")))+
+		control(3, "control", "control", "control", forged(pause("c3", "actor.resume", "one")))+
+		control(4, "control", "control", "control", forged(pause("c4", "agent.publish", "digest")))+position(5, 5))
+	store, reg := open(t), prometheus.NewRegistry()
+	var others []schemas.Control
+	b := s.follow(t, store, func(o *brake.Options) {
+		o.Reg = reg
+		o.Proven = func(c schemas.Control) error {
+			if c.Proof != "" {
+				return errors.New("no key of ours")
+			}
+			return nil
+		}
+		o.OnControl = func(_ context.Context, c schemas.Control) error {
+			others = append(others, c)
+			return nil
+		}
+	})
+	until(t, "all is read", func() bool { return b.Fresh() == nil })
+	pauses, err := store.Pauses(t.Context())
+	if err != nil || len(pauses) != 2 {
+		t.Fatalf("paused: %+v, %v", pauses, err)
+	}
+	for _, p := range pauses {
+		if want := map[string]string{"one": "ann", "two": "unproven author"}[p.Target]; p.Author != want {
+			t.Errorf("%s was paused by %s, want %s", p.Target, p.Author, want)
+		}
+	}
+	if len(others) != 1 || others[0].Author != "unproven author" || len(others[0].Roles) != 0 || others[0].Reason != "in the name of ann: x" {
+		t.Errorf("other controls: %+v", others)
+	}
+	records, err := store.Outbox(t.Context(), 10)
+	if err != nil || len(records) != 3 {
+		t.Fatalf("%d records, %v", len(records), err)
+	}
+	if r := records[2]; r.ID != "ctl_c3" || !strings.Contains(string(r.Body), "author_not_proven") || !strings.Contains(string(r.Body), "in the name of ann") || !strings.Contains(string(r.Body), `"statusCode":403`) {
+		t.Errorf("%s: %s", r.ID, r.Body)
+	}
+	if next, _, err := store.Cursor(t.Context()); err != nil || next != 5 {
+		t.Errorf("cursor %d, %v", next, err)
+	}
+}

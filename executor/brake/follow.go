@@ -171,6 +171,7 @@ func (f *follower) control(ctx context.Context, data string, next uint64) (done 
 	}
 	kind, act, _ := strings.Cut(c.Verb, ".")
 	pause := act == "pause" || act == "panic"
+	proven := b.proven(&c)
 	if _, ours := verbs[kind]; !ours || !pause && act != "resume" {
 		if b.o.OnControl == nil {
 			return false, nil
@@ -181,6 +182,9 @@ func (f *follower) control(ctx context.Context, data string, next uint64) (done 
 		f.next = next
 		f.keep(ctx)
 		return true, nil
+	}
+	if !pause && !proven {
+		return true, f.refuse(ctx, kind, c, next)
 	}
 	ask := state.Control{Verb: c.Verb, Target: c.Target, Reason: c.Reason, Author: c.Author, Response: c.Args["response"], At: c.At, TTL: c.TTL}
 	applied, err := b.o.Store.ApplyControl(ctx, next, c.ID, ask, b.readBack(ctx, kind, pause, c))
@@ -201,6 +205,46 @@ func (f *follower) control(ctx context.Context, data string, next uint64) (done 
 	f.next, f.kept, f.at = next, next, b.o.Now()
 	b.o.Wake()
 	return true, nil
+}
+
+// unproven stands for an author who is not proven.
+const unproven = "unproven author"
+
+// proven reports whether the author is, and takes name and roles from a control
+// whose author is not.
+func (b *Brake) proven(c *schemas.Control) bool {
+	if b.o.Proven == nil {
+		return true
+	}
+	err := b.o.Proven(*c)
+	if err == nil {
+		return true
+	}
+	b.metrics.controls.WithLabelValues("unproven").Inc()
+	b.o.Log.Error("author of a control is not proven; see executor.server_key", "control", c.ID, "verb", c.Verb, "author", c.Author, "error", err)
+	c.Reason = "in the name of " + c.Author + ": " + c.Reason
+	c.Author, c.Roles = unproven, nil
+	return false
+}
+
+// refuse records that something is not resumed, since nobody is proven to have
+// asked for it.
+func (f *follower) refuse(ctx context.Context, kind string, c schemas.Control, next uint64) error {
+	b := f.b
+	w, a, err := b.about(ctx, kind, c.Target, false)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return fmt.Errorf("refuse control %s: %w", c.ID, err)
+	}
+	w.User, w.Initiator = c.Author, trail.InitiatorAPI
+	a.ID, a.At, a.Reason, a.Control = "ctl_"+c.ID, b.o.Now().UTC(), c.Reason, c.ID
+	a.Status, a.Problem = trail.StatusForbidden, "author_not_proven"
+	if err := b.o.Store.PutRecord(ctx, w.Act(a)); err != nil {
+		return fmt.Errorf("refuse control %s: %w", c.ID, err)
+	}
+	f.next = next
+	f.keep(ctx)
+	b.o.Wake()
+	return nil
 }
 
 // readBack is the record by which the server knows that the control was carried

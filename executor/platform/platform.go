@@ -225,6 +225,8 @@ func (p *platform) routes() []route {
 		{own("GET", "/pauses"), readers, "", p.pauses},
 		{own("POST", "/pauses"), stoppers, trail.PauseSubscription, p.pause},
 		{own("POST", "/pauses/resume"), moderators, trail.ResumeSubscription, p.resume},
+		{own("GET", "/records/parked"), []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}, "", p.parked},
+		{own("POST", "/records/resend"), admins, trail.ResendRecords, p.resend},
 		{own("GET", "/openapi.json"), nil, "", p.openapi},
 		{"GET /metrics", []auth.Role{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin, auth.RoleAuditor}, "", p.serveMetrics},
 		{"GET /livez", nil, "", p.livez},

@@ -30,7 +30,7 @@ func (r *Responder) step(ctx context.Context, j *job) {
 			r.move(j, Expired, responder, "nobody approved it in time; nothing was done")
 		}
 	case t == nil:
-		r.orphan(ctx, j)
+		r.orphan(j)
 	case j.r.Status == Undoing:
 		r.takeBack(ctx, j, t)
 	case !now.Before(j.r.Until):
@@ -43,23 +43,24 @@ func (r *Responder) step(ctx context.Context, j *job) {
 		r.watch(ctx, j, t)
 	default:
 		r.enforce(ctx, j, t)
-		r.overdue(ctx, j)
+		r.overdue(j)
 	}
 	r.save(ctx, j)
 }
 
 // orphan is a response whose target is not in the config any more: nothing can
 // be read back or taken back here.
-func (r *Responder) orphan(ctx context.Context, j *job) {
+func (r *Responder) orphan(j *job) {
 	err := fmt.Errorf("target %q is not configured any more", j.r.Via)
 	if r.o.Now().Before(j.r.Until) && j.r.Status != Undoing {
 		r.retry(j, err)
-		r.overdue(ctx, j)
+		r.overdue(j)
 		return
 	}
 	j.r.Problem = err.Error() + "; take it back on the platform"
+	r.happen(j, stuck, responder, j.r.Problem)
+	r.alarm(stuck, &j.r, j.r.Action+" of "+j.r.Target+": "+j.r.Problem)
 	r.move(j, Ended, responder, j.r.Problem)
-	r.alarm(ctx, "response.stuck", &j.r, j.r.Action+" of "+j.r.Target+": "+j.r.Problem)
 }
 
 // enforce tells the platform, and reads back.
@@ -79,7 +80,9 @@ func (r *Responder) enforce(ctx context.Context, j *job, t *Opened) {
 		r.save(ctx, j) // what was before must be known after a crash; a brake does not wait for a disk that fails
 		o = r.order(&j.r)
 	}
+	j.r.Done = j.r.Done || j.told && says(ctx, t, o, InForce)
 	if !j.r.Done {
+		j.told = true
 		if err := t.Do(ctx, o); err != nil {
 			r.retry(j, err)
 			if errors.Is(err, ErrRefused) {
@@ -88,7 +91,7 @@ func (r *Responder) enforce(ctx context.Context, j *job, t *Opened) {
 			return
 		}
 		j.r.Done = true
-		r.assign(ctx, j, t, o)
+		r.assign(j, t, o)
 	}
 	switch is, err := t.State(ctx, o); {
 	case err != nil:
@@ -105,6 +108,14 @@ func (r *Responder) enforce(ctx context.Context, j *job, t *Opened) {
 		}
 		r.retry(j, fmt.Errorf("%s cannot say whether it is so; waiting for the audit stream", j.r.Via))
 	}
+}
+
+// says reports whether the platform says that it is so. It is not told again what
+// it has done where its answer was lost, or the executor ended before that came;
+// one that cannot say is told again, under the same id.
+func says(ctx context.Context, t *Opened, o Order, want State) bool {
+	state, err := t.State(ctx, o)
+	return err == nil && state == want
 }
 
 // look keeps what the platform says before anything is done. A platform that
@@ -124,7 +135,7 @@ func (r *Responder) look(ctx context.Context, j *job, t *Opened, o Order) error 
 }
 
 // assign tells the person who is to do what no platform does.
-func (r *Responder) assign(ctx context.Context, j *job, t *Opened, o Order) {
+func (r *Responder) assign(j *job, t *Opened, o Order) {
 	if t.Task == nil {
 		return
 	}
@@ -137,8 +148,8 @@ func (r *Responder) assign(ctx context.Context, j *job, t *Opened, o Order) {
 	if j.r.Link != "" {
 		text += " at " + j.r.Link
 	}
-	r.happen(j, j.r.Status, responder, text)
-	r.alarm(ctx, "response.task", &j.r, text)
+	r.happen(j, tasked, responder, text)
+	r.alarm(tasked, &j.r, text)
 }
 
 func (r *Responder) confirm(j *job, how string) {
@@ -199,7 +210,7 @@ func (r *Responder) undo(j *job, by, why string) {
 		within = t.ConfirmWithin
 	}
 	now := r.o.Now()
-	j.r.Tries, j.r.NextTry, j.r.UndoBy, j.r.Alarmed, j.r.Done = 0, now, now.Add(within), false, false
+	j.r.Tries, j.r.NextTry, j.r.UndoBy, j.r.Alarmed, j.r.Done, j.told = 0, now, now.Add(within), false, false, false
 	r.move(j, Undoing, by, why)
 }
 
@@ -208,14 +219,16 @@ func (r *Responder) takeBack(ctx context.Context, j *job, t *Opened) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	o := r.order(&j.r)
+	j.r.Done = j.r.Done || j.told && says(call, t, o, Active)
 	if !j.r.Done {
+		j.told = true
 		if err := t.Undo(call, o); err != nil {
 			r.retry(j, err)
-			r.stuck(ctx, j)
+			r.stuck(j)
 			return
 		}
 		j.r.Done = true
-		r.assign(ctx, j, t, o)
+		r.assign(j, t, o)
 	}
 	is, err := t.State(call, o)
 	switch {
@@ -238,29 +251,29 @@ func (r *Responder) takeBack(ctx context.Context, j *job, t *Opened) {
 	default:
 		r.retry(j, fmt.Errorf("%s cannot say whether it is so; waiting for the audit stream", j.r.Via))
 	}
-	r.stuck(ctx, j)
+	r.stuck(j)
 }
 
 // overdue makes what was not confirmed in time a failure, with an alarm. It is
 // tried on all the same.
-func (r *Responder) overdue(ctx context.Context, j *job) {
+func (r *Responder) overdue(j *job) {
 	if j.r.Status != Requested || r.o.Now().Before(j.r.ConfirmBy) {
 		return
 	}
 	r.move(j, Failed, responder, "not confirmed: "+j.r.Problem)
 	j.r.Alarmed = true
 	r.next(j, seldom)
-	r.alarm(ctx, "response.failed", &j.r, j.r.Action+" of "+j.r.Target+" is not confirmed: "+j.r.Problem)
+	r.alarm(Failed, &j.r, j.r.Action+" of "+j.r.Target+" is not confirmed: "+j.r.Problem)
 }
 
 // stuck raises one alarm about what cannot be taken back.
-func (r *Responder) stuck(ctx context.Context, j *job) {
+func (r *Responder) stuck(j *job) {
 	if j.r.Alarmed || r.o.Now().Before(j.r.UndoBy) {
 		return
 	}
 	j.r.Alarmed = true
-	r.happen(j, Undoing, responder, "cannot be taken back: "+j.r.Problem)
-	r.alarm(ctx, "response.stuck", &j.r, j.r.Action+" of "+j.r.Target+" cannot be taken back: "+j.r.Problem)
+	r.happen(j, stuck, responder, "cannot be taken back: "+j.r.Problem)
+	r.alarm(stuck, &j.r, j.r.Action+" of "+j.r.Target+" cannot be taken back: "+j.r.Problem)
 }
 
 // retry notes what stands in the way and when to try again: soon, then less and

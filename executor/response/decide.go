@@ -136,7 +136,7 @@ func (r *Responder) start(ctx context.Context, one state.Response) state.Respons
 		r.move(j, Shadowed, one.Author, text)
 	case one.Mode == Warn:
 		r.move(j, Warned, one.Author, text)
-		r.alarm(ctx, "response.warning", &j.r, "policy "+one.Policy+" would "+one.Action+" "+one.Target+": "+one.Reason)
+		r.alarm(Warned, &j.r, "policy "+one.Policy+" would "+one.Action+" "+one.Target+": "+one.Reason)
 	case len(one.Answers) < one.Need:
 		j.r.AnswerBy = one.Asked.Add(time.Duration(r.o.Policies.AnswerWithin))
 		j.r.NextTry = j.r.AnswerBy

@@ -136,7 +136,7 @@ var pauseVerbs = map[string][2]trail.Verb{
 // kept in the transaction of the change.
 func (e *executor) record(o Order, verb trail.Verb, suffix string) state.Record {
 	w := trail.Who{Program: program, Log: auditLog, User: responder, UserType: "SERVICE", Initiator: trail.InitiatorAPI}
-	a := trail.Act{Verb: verb, ID: o.ID + "_executor" + suffix, At: time.Now(), Reason: o.Author + ": " + o.Reason, Response: o.ID, Until: o.Until}
+	a := trail.Act{Verb: verb, ID: o.ID + "_executor" + suffix, At: e.store.Now(), Reason: o.Author + ": " + o.Reason, Response: o.ID, Until: o.Until}
 	switch kindOf(o.Action) {
 	case state.PauseSubscription:
 		w.Subscription = o.Target

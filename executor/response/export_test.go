@@ -2,9 +2,6 @@ package response
 
 import "github.com/agentrail/agentrail/schemas"
 
-// Wake makes the responder look at what is due, for tests that set the clock.
-func (r *Responder) Wake() { wake(r.kick) }
-
 // Match is what the condition of a policy says about an alert.
 func Match(p *Policy, a schemas.Alert) (bool, error) { return p.when.match(&a) }
 

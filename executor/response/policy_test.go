@@ -104,7 +104,7 @@ func TestShippedPolicies(t *testing.T) {
 	h.r.OnAlert(alert(func(a *schemas.Alert) { a.ID, a.Rule, a.Subscription = "a4", "denial", "sub_eve" }))
 	h.journal.wait(t, "pause", 1, of("confirmed", "sub_dana"))
 	h.journal.wait(t, "warning", 1, of("warned", "sub_eve"))
-	if h.paused("sub_eve") || h.alarmed("response.warning") != 1 {
+	if h.paused("sub_eve") || h.alarmed("response.warned") != 1 {
 		t.Error("a policy that warns did more, or less")
 	}
 }

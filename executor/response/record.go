@@ -8,7 +8,6 @@ import (
 
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // responder is who acts in records where no person did.
@@ -28,6 +27,8 @@ const (
 	approved = "approved" // a person said yes
 	refused  = "refused"  // an approval did not count
 	stale    = "stale"    // the self-test proved nothing for too long
+	stuck    = "stuck"    // it cannot be taken back
+	tasked   = "task"     // a person is to do it
 )
 
 // document is the record of one line of a timeline. Offering it again is
@@ -50,7 +51,7 @@ func document(r *state.Response, e state.ResponseEvent) []byte {
 		Assignee: r.Assignee, Link: r.Link,
 	}
 	switch e.Status {
-	case Failed:
+	case Failed, stuck:
 		t.Code, t.Problem = trail.StatusBadGateway, "response_unconfirmed"
 	case refused:
 		t.Code, t.Problem = trail.StatusForbidden, "approval_refused"
@@ -130,11 +131,11 @@ func (r *Responder) recordOne(ctx context.Context, e state.ResponseEvent) error 
 	return r.o.Store.RecordedResponse(ctx, e)
 }
 
-// alarm tells people, beside the record that the caller makes.
-func (r *Responder) alarm(ctx context.Context, kind string, one *state.Response, text string) {
-	r.metrics.alarms.WithLabelValues(kind).Inc()
+// alarm tells people by log and metric, beside the line of the timeline that
+// the caller makes: its record is what the rules response_failed and
+// response_task raise their alerts on, so that an alarm is in the journal once
+// the record is, and goes wherever alerts go.
+func (r *Responder) alarm(kind string, one *state.Response, text string) {
+	r.metrics.alarms.WithLabelValues("response." + kind).Inc()
 	r.o.Log.Error("response alarm", "kind", kind, "response", one.ID, "action", one.Action, "target", one.Target, "text", text)
-	if r.o.Alarm != nil {
-		r.o.Alarm(context.WithoutCancel(ctx), schemas.Health{Kind: kind, Tenant: r.o.Tenant, Consumer: one.Via, Reason: text, At: r.o.Now().UTC()})
-	}
 }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/agentrail/agentrail/executor/state"
 	"github.com/agentrail/agentrail/executor/trail"
-	"github.com/agentrail/agentrail/schemas"
 )
 
 // Status of a response.
@@ -83,11 +82,10 @@ type Options struct {
 	Recorder Recorder           // Mandatory.
 	// Resolve returns subscriptions. Mandatory.
 	Resolve func(ctx context.Context, q Query) ([]Subscription, error)
-	Tenant  string                                      // Mandatory; alerts of others are not answered
-	Alarm   func(ctx context.Context, h schemas.Health) // where alarms go beside log, metric and record; may be nil
-	Log     *slog.Logger                                // Mandatory.
-	Reg     prometheus.Registerer                       // nil: none
-	Now     func() time.Time                            // nil: time.Now
+	Tenant  string                // Mandatory; alerts of others are not answered
+	Log     *slog.Logger          // Mandatory.
+	Reg     prometheus.Registerer // nil: none
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Responder answers alerts. Its methods may be called concurrently.
@@ -113,6 +111,7 @@ type job struct {
 	turn    chan struct{} // whoever holds its one token may touch r and pending
 	r       state.Response
 	pending []state.ResponseEvent // not saved yet
+	told    bool                  // the platform may have been told already, and have done it
 	asked   time.Time
 	due     time.Time // guarded by Responder.mu
 	busy    bool      // guarded by Responder.mu
@@ -160,7 +159,9 @@ func (r *Responder) load(ctx context.Context) error {
 		return err
 	}
 	for _, one := range left {
-		r.open[one.ID] = newJob(one)
+		j := newJob(one)
+		j.told = one.Before != "" // whether it was told is not known: it is read back first
+		r.open[one.ID] = j
 	}
 	r.metrics.open.Set(float64(len(r.open)))
 	recent, err := r.o.Store.Responses(ctx, state.ResponseFilter{Since: r.o.Now().Add(-maxCoolDown), Limit: maxOpen})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,14 @@ import (
 	"github.com/agentrail/agentrail/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the executor that is killed: the test binary runs itself.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("RESPONSE_TEST_DIR"); dir != "" {
+		respondUntilKilled(dir, os.Getenv("RESPONSE_TEST_SERVER"), os.Getenv("RESPONSE_TEST_TTL"))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock is a time that tests set.
 type clock struct {
@@ -100,6 +108,12 @@ func (j *journal) fail(err error) {
 	j.broken = err
 }
 
+func (j *journal) isBroken() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken != nil
+}
+
 // wait returns the n-th record that suits.
 func (j *journal) wait(t testing.TB, what string, n int, suits func(record) bool) record {
 	t.Helper()
@@ -164,7 +178,6 @@ type house struct {
 	leave   func()
 	mu      sync.Mutex
 	stopped []string // in-flight runs that were cancelled, by target
-	alarms  []schemas.Health
 }
 
 var discard = slog.New(slog.DiscardHandler)
@@ -237,11 +250,6 @@ func (h *house) start() {
 	h.reg = prometheus.NewRegistry()
 	h.r, err = response.New(context.Background(), response.Options{
 		Policies: h.policy, Targets: targets, Store: h.store, Recorder: h.journal, Resolve: response.Resolver(h.store), Tenant: "default",
-		Alarm: func(_ context.Context, a schemas.Health) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.alarms = append(h.alarms, a)
-		},
 		Log: log, Reg: h.reg, Now: h.clock.now,
 	})
 	if err != nil {
@@ -291,24 +299,29 @@ func (h *house) later(d time.Duration) {
 	h.r.Wake()
 }
 
-// until moves the clock step by step until there is such a record.
+// until moves the clock step by step until there is such a record. Before each
+// step all is done and on record that was due, so that a machine that is slow
+// is no clock that leaps.
 func (h *house) until(step time.Duration, what string, suits func(record) bool) record {
 	h.t.Helper()
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() { // the responder's own next look lies in the clock's future
-		defer close(done)
-		for tick := time.NewTicker(time.Millisecond); ; {
-			select {
-			case <-stop:
-				tick.Stop()
-				return
-			case <-tick.C:
-				h.later(step)
-			}
+	for range 2_000 {
+		h.poll("all that is due is done", func() bool { h.r.Wake(); return h.r.Settled() && h.written() })
+		if all := h.journal.all(suits); len(all) > 0 {
+			return all[0]
 		}
-	}()
-	defer func() { close(stop); <-done }()
-	return h.journal.wait(h.t, what, 1, suits)
+		h.later(step)
+	}
+	h.t.Fatalf("no record: %s", what)
+	return record{}
+}
+
+// written reports whether the journal has all that happened, if it takes any.
+func (h *house) written() bool {
+	left, err := h.store.UnrecordedResponses(h.t.Context(), 1)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(left) == 0 || h.journal.isBroken()
 }
 
 func (h *house) paused(sub string) bool {
@@ -331,17 +344,8 @@ func (h *house) responses() []state.Response {
 	return all
 }
 
-func (h *house) alarmed(kind string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := 0
-	for _, a := range h.alarms {
-		if a.Kind == kind {
-			n++
-		}
-	}
-	return n
-}
+// alarmed returns how many alarms of a kind there were since the start.
+func (h *house) alarmed(kind string) int { return int(h.metric("alarms_total", kind)) }
 
 // metric returns the sum over the series of a metric whose labels hold all that
 // is asked for.

@@ -80,7 +80,7 @@ func (r *Responder) selfTest(ctx context.Context, now time.Time) {
 		<-j.turn
 		r.move(j, stale, responder, text)
 		r.enter(ctx, j)
-		r.alarm(ctx, "response.self_test_stale", &one, text)
+		r.alarm(stale, &one, text)
 	}
 }
 

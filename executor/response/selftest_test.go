@@ -48,7 +48,7 @@ func TestStaleProofIsOneAlarm(t *testing.T) {
 	}
 	h.later(time.Hour)
 	h.later(time.Hour)
-	if n := h.alarmed("response.self_test_stale"); n != 1 {
+	if n := h.alarmed("response.stale"); n != 1 {
 		t.Errorf("%d alarms", n)
 	}
 	p.set(func() { p.state = nil })

@@ -278,7 +278,13 @@ func (e *Engine) finish(j *job) {
 	j.record.Began, j.record.Ended, j.record.Status = j.run.Started, j.run.Ended, j.run.Status
 	j.record.Problem, j.record.DryRun, j.record.Platform = j.problem, j.run.DryRun, platform
 	e.keep(j.who.Ended(j.record))
-	for i, r := range j.who.Spans(j.record, j.calls) {
+	var spans []trail.Record
+	if some, ok := e.o.Recorder.(trail.Selective); ok && !some.Takes(trail.SourceTraces) {
+		e.giveBack(1)
+	} else {
+		spans = j.who.Spans(j.record, j.calls)
+	}
+	for i, r := range spans {
 		if i == 0 {
 			e.keep(r)
 		} else if err := e.put(r); err != nil {

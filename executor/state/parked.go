@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -48,6 +49,29 @@ func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	return rows(ctx, s.read, func(r scanner) (p Parked, err error) {
 		return p, r.Scan(&p.Seq, &p.Source, &p.ID, &p.Body, &p.Reason, stamp{&p.At})
 	}, "SELECT seq, source, id, body, reason, at FROM parked ORDER BY seq DESC LIMIT ?", limit)
+}
+
+// Resend puts parked records, by their places, back into the outbox, behind what
+// waits, with a record of it in the same transaction. It returns ErrNotFound, and
+// puts none back, if one of the places holds none; which it was is in the error.
+func (s *Store) Resend(ctx context.Context, seqs []int64, records ...Record) error {
+	return s.change(ctx, records, func(t *tx) error {
+		for _, seq := range slices.Compact(slices.Sorted(slices.Values(seqs))) {
+			var source string
+			err := t.row("INSERT INTO outbox (source, id, body) SELECT source, id, body FROM parked WHERE seq = ? RETURNING source", seq).Scan(&source)
+			if errors.Is(err, sql.ErrNoRows) {
+				return fmt.Errorf("send record %d again: parked record: %w", seq, ErrNotFound)
+			}
+			if err != nil {
+				return fmt.Errorf("send record %d again: %w", seq, explain(err))
+			}
+			if _, err := t.exec("DELETE FROM parked WHERE seq = ?", seq); err != nil {
+				return fmt.Errorf("send record %d again: %w", seq, err)
+			}
+			s.count(t, source, 1)
+		}
+		return nil
+	})
 }
 
 // TrimSpans takes the oldest spans out so that no more than so many wait, and

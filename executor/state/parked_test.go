@@ -1,7 +1,10 @@
 package state_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/agentrail/agentrail/executor/state"
@@ -49,4 +52,47 @@ func TestParked(t *testing.T) {
 	}
 	defer s.Close()
 	check()
+}
+
+// TestResend: parked records go back behind what waits, all or none, with the
+// record of it.
+func TestResend(t *testing.T) {
+	s, err := state.Open(t.Context(), t.TempDir(), state.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, r := range []state.Record{{Source: "audit", ID: "a0", Body: []byte("{}")}, {Source: "traces", ID: "t0", Body: []byte("x")}, {Source: "audit", ID: "a1", Body: []byte("[]")}} {
+		if err := s.PutRecord(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queued, err := s.Outbox(t.Context(), 10)
+	if err != nil || len(queued) != 3 {
+		t.Fatalf("%+v, %v", queued, err)
+	}
+	if err := s.Park(t.Context(), map[int64]string{queued[0].Seq: "too_large", queued[1].Seq: "refused"}); err != nil {
+		t.Fatal(err)
+	}
+	act := state.Record{Source: "audit", ID: "act", Body: []byte("{}")}
+	if err := s.Resend(t.Context(), []int64{queued[0].Seq, 999}, act); !errors.Is(err, state.ErrNotFound) || !strings.Contains(err.Error(), "999") {
+		t.Errorf("a place that holds none: %v", err)
+	}
+	if parked, err := s.Parked(t.Context(), 10); err != nil || len(parked) != 2 || s.OutboxLen() != 1 {
+		t.Errorf("all or none: %+v, %d wait, %v", parked, s.OutboxLen(), err)
+	}
+	if err := s.Resend(t.Context(), []int64{queued[1].Seq, queued[0].Seq, queued[0].Seq}, act); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	now, err := s.Outbox(t.Context(), 10)
+	for _, q := range now {
+		ids = append(ids, q.ID)
+	}
+	if want := []string{"a1", "a0", "t0", "act"}; err != nil || !slices.Equal(ids, want) || string(now[1].Body) != "{}" {
+		t.Errorf("what waits is %v, %v, want %v", ids, err, want)
+	}
+	if parked, err := s.Parked(t.Context(), 10); err != nil || len(parked) != 0 || s.OutboxLen() != 4 || s.SpansLen() != 1 {
+		t.Errorf("%+v parked, %d wait, %d spans, %v", parked, s.OutboxLen(), s.SpansLen(), err)
+	}
 }

@@ -103,6 +103,9 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// Now is the time by the store's clock, which ends pauses.
+func (s *Store) Now() time.Time { return s.now() }
+
 // Close waits for what is being written and gives the folder free.
 func (s *Store) Close() error {
 	s.once.Do(func() { close(s.closing) })

@@ -36,6 +36,8 @@ const (
 	PauseTenant        Verb = "pausetenant"
 	ResumeTenant       Verb = "resumetenant"
 
+	ResendRecords Verb = "resendrecords" // that were parked
+
 	AskConfirmation    Verb = "askconfirmation"
 	AnswerConfirmation Verb = "answerconfirmation"
 	ExpireConfirmation Verb = "expireconfirmation"

@@ -114,10 +114,13 @@ func (b *Outbox) Reserve() bool {
 	return true
 }
 
+// Takes implements Selective.
+func (b *Outbox) Takes(source string) bool { return source != SourceTraces || b.o.Traces != "" }
+
 // Put implements Recorder. If the disk does not take the record it stays in
 // memory, and in its place, until the server or the disk does; that is no error.
 func (b *Outbox) Put(rec Record) error {
-	if rec.Source == SourceTraces && b.o.Traces == "" {
+	if !b.Takes(rec.Source) {
 		b.reserved.Add(-1)
 		return nil
 	}
@@ -226,7 +229,7 @@ func (b *Outbox) deliver(ctx context.Context, seqs []int64, records []Record) er
 	for i, seq := range seqs {
 		if why, ok := refused[i]; ok {
 			reasons[seq] = why
-			b.o.Log.Error("server will never take a record; it is parked", "source", records[i].Source, "id", records[i].ID, "reason", why)
+			b.o.Log.Error("server will never take a record; it is parked: agentrail executor parked", "source", records[i].Source, "id", records[i].ID, "reason", why)
 			continue
 		}
 		sent = append(sent, seq)

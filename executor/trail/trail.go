@@ -41,5 +41,11 @@ type Recorder interface {
 	Close(ctx context.Context) error
 }
 
+// Selective is a Recorder that has no place for some sources: what it does not
+// take need not be made.
+type Selective interface {
+	Takes(source string) bool
+}
+
 // ErrBacklog says that too many records wait.
 var ErrBacklog = errors.New("too many records wait to be taken")

@@ -30,6 +30,7 @@ type Access struct {
 	Address string
 	How     string // ByToken, ...
 	Why     string // it failed
+	Ended   int    // sessions, by a logout
 }
 
 // Tell has f called for each login, failed login and logout. It must be called

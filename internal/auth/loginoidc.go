@@ -63,11 +63,10 @@ type attempt struct {
 // the first request. The provider is asked for its endpoints when somebody logs
 // in; the context is that of such fetches.
 func (s *Sessions) Provide(ctx context.Context, o OIDC) error {
-	if err := o.Check(); err != nil {
+	p, err := newProvider(ctx, o)
+	if err != nil {
 		return err
 	}
-	ctx = oidc.ClientContext(ctx, keysClient())
-	p := &provider{OIDC: o, ask: func() (*oidc.Provider, error) { return oidc.NewProvider(ctx, o.Issuer) }}
 	if o.ClientSecretFile != "" {
 		text, err := os.ReadFile(o.ClientSecretFile)
 		if err != nil {
@@ -80,7 +79,6 @@ func (s *Sessions) Provide(ctx context.Context, o OIDC) error {
 	if len(p.Scopes) == 0 {
 		p.Scopes = []string{"profile", claimEmail}
 	}
-	p.Name, p.Groups = cmp.Or(o.Name, claimEmail), cmp.Or(o.Groups, claimGroups)
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails: the program ends instead
 	block, err := aes.NewCipher(key[:])
@@ -92,6 +90,17 @@ func (s *Sessions) Provide(ctx context.Context, o OIDC) error {
 	}
 	s.oidc = p
 	return nil
+}
+
+// newProvider returns the provider, which is not asked yet.
+func newProvider(ctx context.Context, o OIDC) (*provider, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	ctx = oidc.ClientContext(ctx, keysClient())
+	p := &provider{OIDC: o, ask: func() (*oidc.Provider, error) { return oidc.NewProvider(ctx, o.Issuer) }}
+	p.Name, p.Groups = cmp.Or(o.Name, claimEmail), cmp.Or(o.Groups, claimGroups)
+	return p, nil
 }
 
 // Provided reports whether people can log in at a provider.

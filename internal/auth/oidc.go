@@ -38,6 +38,11 @@ type OIDC struct {
 	// names it. One of them is mandatory.
 	Tenant      string `yaml:"tenant"`
 	TenantClaim string `yaml:"tenant_claim"`
+	// Audiences are claims aud of signed tokens that people may send as Bearer to
+	// the API and to the executor, beside client_id, such as that of an API that the
+	// provider makes access tokens (JWT) for. Default: none; their ID tokens for
+	// client_id are always taken.
+	Audiences []string `yaml:"audiences"`
 }
 
 // CallbackPath is where the provider sends browsers back to.

@@ -247,18 +247,38 @@ func (t *Tokens) longest(principal string) (best digest, found bool) {
 }
 
 // Logout ends the request's session and takes its cookie away.
-func (s *Sessions) Logout(w http.ResponseWriter, r *http.Request) {
-	if secret, ok := cookieOf(r); ok {
-		d := sha256.Sum256([]byte(secret))
-		s.mu.Lock()
-		in := s.sessions[d]
-		delete(s.sessions, d)
+func (s *Sessions) Logout(w http.ResponseWriter, r *http.Request) { s.logout(w, r, false) }
+
+// LogoutEverywhere is Logout, and ends all other sessions of the same person, in
+// whatever way they were begun.
+func (s *Sessions) LogoutEverywhere(w http.ResponseWriter, r *http.Request) { s.logout(w, r, true) }
+
+func (s *Sessions) logout(w http.ResponseWriter, r *http.Request, everywhere bool) {
+	setCookie(w, r, sessionName, "", -time.Second, http.SameSiteStrictMode)
+	secret, ok := cookieOf(r)
+	if !ok {
+		return
+	}
+	d := sha256.Sum256([]byte(secret))
+	s.mu.Lock()
+	in := s.sessions[d]
+	delete(s.sessions, d)
+	if in == nil {
 		s.mu.Unlock()
-		if in != nil {
-			if p, ok := in.who(); ok {
-				s.tell(r.Context(), Access{Verb: VerbLogout, Who: p, Address: address(r), How: in.how})
+		return
+	}
+	p, known := in.who()
+	ended := 1
+	if known && everywhere && in.live(time.Now()) {
+		for id, other := range s.sessions {
+			if o, ok := other.who(); ok && o.Name == p.Name && o.Tenant == p.Tenant {
+				delete(s.sessions, id)
+				ended++
 			}
 		}
 	}
-	setCookie(w, r, sessionName, "", -time.Second, http.SameSiteStrictMode)
+	s.mu.Unlock()
+	if known {
+		s.tell(r.Context(), Access{Verb: VerbLogout, Who: p, Address: address(r), How: in.how, Ended: ended})
+	}
 }

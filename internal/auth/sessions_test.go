@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -110,6 +111,43 @@ func TestSession(t *testing.T) {
 			t.Errorf("after the logout: %d", got)
 		}
 	})
+}
+
+// TestLogoutEverywhere ends the sessions of one person in all browsers, however
+// they were begun, and nobody else's; who has no session ends none.
+func TestLogoutEverywhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.yaml")
+	mine, second := generate(t, path, principal("a"), 0), generate(t, path, principal("a"), 0)
+	other := generate(t, path, principal("b"), 0)
+	s := load(t, path).Sessions()
+	var heard []auth.Access
+	s.Tell(func(_ context.Context, a auth.Access) { heard = append(heard, a) })
+	var all []*browser
+	for _, secret := range []string{mine, second, "code:" + s.Code("a"), other} {
+		b := &browser{t: t, s: s}
+		if err := b.login(secret); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	stranger := &browser{t: t, s: s, cookies: []*http.Cookie{{Name: all[0].cookies[0].Name, Value: "made up"}}}
+	s.LogoutEverywhere(httptest.NewRecorder(), stranger.request("POST", "/logout"))
+	if got := all[0].get(); got != http.StatusOK {
+		t.Errorf("after the logout of a stranger: %d", got)
+	}
+	w := httptest.NewRecorder()
+	s.LogoutEverywhere(w, all[1].request("POST", "/logout"))
+	if gone := w.Result().Cookies()[0]; gone.MaxAge >= 0 {
+		t.Errorf("after the logout: %s", gone)
+	}
+	for i, want := range []int{http.StatusUnauthorized, http.StatusUnauthorized, http.StatusUnauthorized, http.StatusOK} {
+		if got := all[i].get(); got != want {
+			t.Errorf("browser %d after the logout: %d, want %d", i, got, want)
+		}
+	}
+	if last := heard[len(heard)-1]; len(heard) != 5 || last.Verb != auth.VerbLogout || last.Who.Name != "a" || last.Ended != 3 {
+		t.Errorf("told: %+v", heard)
+	}
 }
 
 func TestSessionEnds(t *testing.T) {

@@ -28,6 +28,7 @@ type Tokens struct {
 	path    string
 	table   atomic.Pointer[table]
 	issuers []trusted // set before the first request
+	people  *provider // set before the first request; nil: none by signed tokens
 }
 
 // table is what a token file says.

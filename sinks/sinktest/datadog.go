@@ -3,6 +3,7 @@ package sinktest
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 )
 
@@ -44,6 +45,9 @@ func (d *Datadog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		jsonAnswer(w, http.StatusRequestEntityTooLarge, `{"errors":[{"status":"413","title":"Payload too large"}]}`)
 		return
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return // the connection is gone
 	}
 	var logs []json.RawMessage
 	if err == nil {

@@ -3,6 +3,7 @@ package sinktest
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"unicode/utf8"
 )
@@ -33,6 +34,9 @@ func (s *Sumo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		return
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return // the connection is gone
 	}
 	if err != nil {
 		s.violate("read body: %v", err)

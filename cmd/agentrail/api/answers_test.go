@@ -33,8 +33,10 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 	}
 	slices.Sort(documented)
 	slices.Sort(open)
-	intake := []string{"POST /v1/audit", "POST /v1/workflowrun"} // the collector's, with its defaults
-	if diff := cmp.Diff(slices.Sorted(slices.Values(append(api.Patterns(), intake...))), documented); diff != "" {
+	others := []string{ // the collector's, with its defaults, sqlread's and the console's
+		"POST /v1/audit", "POST /v1/workflowrun", "GET " + api.Prefix + "/sql", "POST " + api.Prefix + "/sql", "POST " + api.Prefix + "/alerts/{id}/case",
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(append(api.Patterns(), others...))), documented); diff != "" {
 		t.Errorf("routes and document differ (-routes +document):\n%s", diff)
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(api.PublicPatterns())), open); diff != "" {
@@ -183,13 +185,21 @@ func TestEventsStreamAsNDJSON(t *testing.T) {
 	if n := len(r.log.batches) - before; n != 1 || json.Unmarshal(r.log.batches[before].Events[0].Raw, &c) != nil || c.Verb != schemas.EventsExported || c.Author != "acme-viewer" || c.Args["rows"] != "11000" {
 		t.Errorf("%d batches, the export is on record as %+v", n, c)
 	}
-	r.do("acme/viewer", "GET", api.Prefix+"/events?limit=9999", "", "Accept", "application/x-ndjson")
-	if len(r.log.batches) != before+1 {
-		t.Error("a small answer to a program is on record")
+	for _, accept := range []string{"application/x-ndjson", "text/csv"} {
+		before := len(r.log.batches)
+		r.do("acme/viewer", "GET", api.Prefix+"/events?limit=1", "", "Accept", accept)
+		if len(r.log.batches) != before+1 {
+			t.Errorf("an export of one row as %s is not on record", accept)
+		}
 	}
-	r.do("acme/viewer", "GET", api.Prefix+"/events?format=ndjson&limit=1", "")
-	if len(r.log.batches) != before+2 {
-		t.Error("a file that was asked for by name is not on record")
+	before = len(r.log.batches)
+	r.do("acme/viewer", "GET", api.Prefix+"/events?format=csv&actor=nobody", "")
+	if len(r.log.batches) != before+1 {
+		t.Error("an export that found nothing is not on record")
+	}
+	r.do("acme/viewer", "GET", api.Prefix+"/events?limit=10000", "", "Accept", "application/json")
+	if len(r.log.batches) != before+1 {
+		t.Error("a list that was read is on record as an export")
 	}
 	if got := r.do("acme/viewer", "GET", api.Prefix+"/events", "", "Accept", "image/png"); got.status != 406 {
 		t.Errorf("image/png: %d", got.status)
@@ -303,6 +313,27 @@ func TestServerWithoutStoreSaysSo(t *testing.T) {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
 	}
+}
+
+// TestDeadLettersBeforeTheyAreRestored: a letter that is not read back yet is not
+// one that does not exist.
+func TestDeadLettersBeforeTheyAreRestored(t *testing.T) {
+	early := fmt.Errorf("%w: being read back", api.ErrStarting)
+	r := newRig(t, func(o *api.Options) {
+		o.DeadLetters = api.DeadLetters{
+			List: func(context.Context, string, string, int) ([]schemas.DeadLetter, error) { return nil, early },
+			Get:  func(context.Context, string, string) (schemas.DeadLetter, error) { return schemas.DeadLetter{}, early },
+		}
+	})
+	f := func(method, path, body string) {
+		t.Helper()
+		if got := r.do("acme/admin", method, api.Prefix+path, body); got.status != 503 || got.code(t) != "starting" || got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+		}
+	}
+	f("GET", "/dlq", "")
+	f("GET", "/dlq/d1", "")
+	f("POST", "/control", `{"verb":"dlq.retry","target":"d1","reason":"receiver is back"}`)
 }
 
 // TestAnswersFromMemory: where the store is absent, not open yet or behind,

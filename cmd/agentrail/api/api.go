@@ -52,6 +52,9 @@ type Options struct {
 	Append func(ctx context.Context, b *schemas.Batch) (uint64, error)
 	// Own makes a batch of our own documents, as decode.Own. Mandatory.
 	Own func(tenant string, class schemas.Class, kind string, received int64, docs ...any) (*schemas.Batch, error)
+	// Prove signs a control whose author and roles are from a credential, for
+	// whoever carries it out. Nil: controls are not signed.
+	Prove func(schemas.Control) (string, error)
 	// Open returns a reader of a shard that leaves no trace in the journal and
 	// does not hold retention. Mandatory.
 	Open func(ctx context.Context, shard int, from journal.From) (Reader, error)
@@ -131,6 +134,8 @@ type HourTotal struct {
 var (
 	// ErrNotFound says that there is no such thing in that tenant.
 	ErrNotFound = errors.New("not found")
+	// ErrStarting says that it is not known yet: the server has just started.
+	ErrStarting = errors.New("not known yet")
 	// ErrAmbiguous says that several things have ids that begin so.
 	ErrAmbiguous = errors.New("several ids begin so")
 	// ErrNotOpen says that the store cannot be asked yet.
@@ -228,7 +233,7 @@ func (a *api) routes() []route {
 		{"GET " + Prefix + "/events", readers, false, a.events},
 		{"GET " + Prefix + "/events/{id}", readers, false, a.event},
 		{"GET " + Prefix + "/runs", readers, false, a.runs},
-		{"GET " + Prefix + "/traces", readers, false, a.traces},
+		{"GET " + Prefix + "/traces", contents, false, a.traces},
 		{"GET " + Prefix + "/traces/{id}", readers, false, a.trace},
 		{"GET " + Prefix + "/alerts", readers, false, a.alerts},
 		{"GET " + Prefix + "/alerts/{id}", readers, false, a.alert},
@@ -317,6 +322,10 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, what string, err erro
 		problem.Write(w, problem.Details{Status: http.StatusConflict, Title: "Needs consent", Code: "needs_consent", Detail: err.Error()})
 	case errors.Is(err, ErrQuery):
 		refuse(w, err)
+	case errors.Is(err, ErrStarting):
+		problem.Write(w, problem.Details{
+			Status: http.StatusServiceUnavailable, Title: "Still starting", Code: "starting", Detail: err.Error(), RetryAfter: time.Second,
+		})
 	case errors.Is(err, journal.ErrPushback), errors.Is(err, journal.ErrClosed):
 		problem.Write(w, problem.Details{
 			Status: http.StatusServiceUnavailable, Title: "Journal takes nothing now", Code: "journal_unavailable",

@@ -279,6 +279,12 @@ func (a *api) appendControl(ctx context.Context, p *auth.Principal, key string, 
 	for _, role := range p.Roles {
 		c.Roles = append(c.Roles, string(role))
 	}
+	if a.o.Prove != nil {
+		var err error
+		if c.Proof, err = a.o.Prove(c); err != nil {
+			return ControlReceipt{}, err
+		}
+	}
 	b, err := a.o.Own(p.Tenant, schemas.ClassControl, "control", now.UnixNano(), c)
 	if err != nil {
 		return ControlReceipt{}, fmt.Errorf("make control event: %w", err)

@@ -173,15 +173,12 @@ func (a *api) export(w http.ResponseWriter, r *http.Request, q Query, format str
 	}
 }
 
-// manyRows is how many rows an export has that is put on record with its count.
-const manyRows = 10_000
-
-// exported puts on record that its caller took rows out, whole or cut off: a
-// file that somebody asked for by name, as the pages do, and many rows.
+// exported puts on record that its caller took rows out, whole or cut off,
+// however few and however they were asked for. What makes an export is its form:
+// CSV and NDJSON are files, of up to MaxExport rows, that live on where nobody
+// here sees them. A JSON document is a list that is read: at most MaxLimit rows,
+// as the pages and the tables of the command line show them.
 func (a *api) exported(r *http.Request, format string, rows int) {
-	if rows < manyRows && r.URL.Query().Get("format") == "" {
-		return
-	}
 	c := schemas.Control{
 		Verb: schemas.EventsExported, Target: r.URL.RawQuery[:min(len(r.URL.RawQuery), maxTarget)], Reason: "events were exported",
 		Args: map[string]string{"format": format, "rows": strconv.Itoa(rows)},

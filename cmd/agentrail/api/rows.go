@@ -49,8 +49,11 @@ type Event struct {
 	SourceID     string    `json:"source_id,omitempty"`
 	SourceAction string    `json:"source_action,omitempty"`
 	Flags        []string  `json:"flags,omitempty"`
-	Digest       string    `json:"digest,omitempty"` // SHA-256 of the record as stored
-	Raw          *string   `json:"raw,omitempty"`    // the record as received; only for roles that may read content
+	Tenant       string    `json:"tenant,omitempty"`     // in streams
+	Denial       string    `json:"denial,omitempty"`     // why it was denied, unless nobody knows; in streams
+	Autonomous   string    `json:"autonomous,omitempty"` // yes or no, where it is known; in streams
+	Digest       string    `json:"digest,omitempty"`     // SHA-256 of the record as stored
+	Raw          *string   `json:"raw,omitempty"`        // the record as received; only for roles that may read content
 }
 
 // Place is what a list is asked for with after= to go on behind the event.

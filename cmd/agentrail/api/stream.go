@@ -213,6 +213,13 @@ type StreamGap struct {
 // and controls are our own documents and hold no content of records.
 func (s *sender) shown(ev *schemas.Event) Event {
 	e := EventOf(ev)
+	e.Tenant = ev.Tenant
+	if ev.Denial != schemas.DenialNone {
+		e.Denial = ev.Denial.String()
+	}
+	if ev.Autonomous != schemas.TriUnknown {
+		e.Autonomous = ev.Autonomous.String()
+	}
 	if s.name != nil && ev.Agent != "" {
 		e.AgentName = s.name(ev.Tenant, ev.Agent)
 	}

@@ -86,6 +86,8 @@ func (a *api) trace(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, t)
 }
 
+// traces searches. TraceQL compares attributes, so what is found tells of content,
+// whoever sees it: the search is for roles that may read it, and goes on record.
 func (a *api) traces(w http.ResponseWriter, r *http.Request) {
 	v, err := params(r, "q", "since", "until", "limit")
 	q := TraceQuery{Tenant: principal(r).Tenant}
@@ -114,6 +116,13 @@ func (a *api) traces(w http.ResponseWriter, r *http.Request) {
 	found, err := a.o.Store.Traces(r.Context(), q)
 	if err != nil {
 		a.fail(w, r, "trace", err)
+		return
+	}
+	ids := make([]string, len(found))
+	for i := range found {
+		ids[i] = found[i].ID
+	}
+	if !a.showing(w, r, ids...) {
 		return
 	}
 	if found == nil {

@@ -49,16 +49,17 @@ func TestTraces(t *testing.T) {
 	f("rival/admin", "/traces/"+id, 404, "no such trace")
 	f("acme/viewer", "/traces/12", 400, "32 hexadecimal digits")
 	f("acme/viewer", "/traces/ff"+id[2:], 503, "cannot be read now")
-	f("acme/viewer", "/traces?since=1h&limit=7&q=%7B%7D", 200, id)
+	f("acme/viewer", "/traces?q=%7B%7D", 403, "")
+	f("acme/analyst", "/traces?since=1h&limit=7&q=%7B%7D", 200, id)
 	if q := asked[0]; q.Tenant != acme || q.Q != "{}" || q.Limit != 7 || !q.Since.Equal(now.Add(-time.Hour)) {
 		t.Errorf("asked %+v", q)
 	}
-	f("acme/viewer", "/traces?q=%7B", 400, "parse error")
-	f("acme/viewer", "/traces", 400, "TraceQL")
-	f("acme/viewer", "/traces?q=x&limit=1001", 400, "limit")
+	f("acme/analyst", "/traces?q=%7B", 400, "parse error")
+	f("acme/analyst", "/traces", 400, "TraceQL")
+	f("acme/analyst", "/traces?q=x&limit=1001", 400, "limit")
 
 	none := newRig(t, func(o *api.Options) { o.Store.Trace, o.Store.Traces = nil, nil })
 	r = none
 	f("acme/viewer", "/traces/"+id, 501, "")
-	f("acme/viewer", "/traces?q=x", 501, "Tempo")
+	f("acme/analyst", "/traces?q=x", 501, "Tempo")
 }

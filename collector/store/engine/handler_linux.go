@@ -178,11 +178,7 @@ func (h *handler) dispatch(out *output, c *conn, req *request, mark string) erro
 		}
 		sql += string(rest)
 	}
-	return c.query(sql, format, req.params, func(b []byte) error {
-		out.format(format)
-		_, err := out.Write(b)
-		return err
-	})
+	return c.query(sql, format, req.params, func(b []byte, rows uint64) error { return out.chunk(format, b, rows) })
 }
 
 // runInsert streams the body into the table and returns once it is committed.
@@ -220,11 +216,7 @@ func runStream(out *output, c *conn, sql, format string, params []param) error {
 	finished := false
 	defer func() { s.close(finished) }()
 	for {
-		more, err := s.next(func(b []byte) error {
-			out.format(format)
-			_, err := out.Write(b)
-			return err
-		})
+		more, err := s.next(func(b []byte, rows uint64) error { return out.chunk(format, b, rows) })
 		if err != nil {
 			return err
 		}

@@ -201,3 +201,35 @@ func TestFolders(t *testing.T) {
 		}
 	}
 }
+
+// TestResultRows: behind each good answer stands how many rows it has, whatever
+// was read for it.
+func TestResultRows(t *testing.T) {
+	c := newClient(t, run(t, engine.Options{}))
+	for stmt, want := range map[string]string{
+		"SELECT number FROM numbers(200000) FORMAT Native":                 "200000",
+		"SELECT number FROM numbers(200000) FORMAT JSON":                   "200000",
+		"SELECT count() FROM numbers(200000)":                              "1",
+		"SELECT number FROM numbers(200000) WHERE number % 1000 = 7":       "200",
+		"SELECT number FROM numbers(5) ORDER BY number LIMIT 3 FORMAT CSV": "3",
+		"SELECT number FROM numbers(5) WHERE number > 9":                   "0",
+		"SELECT number FROM numbers(5) WHERE number > 9 FORMAT JSON":       "0",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://engine/", strings.NewReader(stmt))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth(engine.UserQuery, c.s.Secret(engine.UserQuery))
+		resp, err := c.hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Trailer.Get(engine.SummaryHeader); resp.StatusCode != http.StatusOK || got != `{"result_rows":"`+want+`"}` {
+			t.Errorf("%s: %d, %s, want %s rows", stmt, resp.StatusCode, got, want)
+		}
+	}
+}

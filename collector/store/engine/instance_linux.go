@@ -104,7 +104,7 @@ func (in *instance) assert(o Options) error {
 
 func (in *instance) scalar(sql string) (string, error) {
 	var out string
-	err := in.control.query(sql, "TSVRaw", nil, func(b []byte) error {
+	err := in.control.query(sql, "TSVRaw", nil, func(b []byte, _ uint64) error {
 		out = strings.TrimSuffix(string(b), "\n")
 		return nil
 	})

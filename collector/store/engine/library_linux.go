@@ -30,6 +30,7 @@ type library struct {
 	resultBuffer  func(r unsafe.Pointer) unsafe.Pointer
 	resultLength  func(r unsafe.Pointer) uint64
 	resultError   func(r unsafe.Pointer) unsafe.Pointer
+	resultRows    func(r unsafe.Pointer) uint64 // of its output
 	resultWritten func(r unsafe.Pointer) uint64
 	resultDestroy func(r unsafe.Pointer)
 }
@@ -59,6 +60,7 @@ func load(path string) (*library, error) {
 		"chdb_result_buffer":              &l.resultBuffer,
 		"chdb_result_length":              &l.resultLength,
 		"chdb_result_error":               &l.resultError,
+		"chdb_result_rows_read":           &l.resultRows,
 		"chdb_result_rows_written":        &l.resultWritten,
 		"chdb_destroy_query_result":       &l.resultDestroy,
 	} {
@@ -129,9 +131,9 @@ func cbytes(s string) *byte { return &append([]byte(s), 0)[0] }
 
 func first[T any](s []T) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(s)) }
 
-// query runs the statement and hands its whole output to use, which must not
-// keep it.
-func (c *conn) query(sql, format string, params []param, use func([]byte) error) error {
+// query runs the statement and hands its whole output, which it must not keep,
+// and the number of its rows to use.
+func (c *conn) query(sql, format string, params []param, use func([]byte, uint64) error) error {
 	s, q, f := layOut(params), cbytes(sql), cbytes(format)
 	r := c.lib.query(c.h, unsafe.Pointer(q), uint64(len(sql)), unsafe.Pointer(f), uint64(len(format)),
 		first(s.names), first(s.nameLens), first(s.vals), first(s.valLens), uint64(len(params)))
@@ -140,7 +142,7 @@ func (c *conn) query(sql, format string, params []param, use func([]byte) error)
 		if use == nil {
 			return nil
 		}
-		return use(c.lib.bytes(r))
+		return use(c.lib.bytes(r), c.lib.resultRows(r))
 	})
 }
 
@@ -203,16 +205,16 @@ func (c *conn) stream(sql, format string, params []param) (*stream, error) {
 	return &stream{c: c, h: h}, nil
 }
 
-// next hands the next chunk to use, which must not keep it, and reports
-// whether there was one.
-func (s *stream) next(use func([]byte) error) (more bool, err error) {
+// next hands the next chunk, which it must not keep, and the number of its rows
+// to use, and reports whether there was one.
+func (s *stream) next(use func([]byte, uint64) error) (more bool, err error) {
 	err = s.c.lib.take(s.c.lib.streamFetch(s.c.h, s.h), func(r unsafe.Pointer) error {
 		b := s.c.lib.bytes(r)
 		if len(b) == 0 {
 			return nil
 		}
 		more = true
-		return use(b)
+		return use(b, s.c.lib.resultRows(r))
 	})
 	return more, err
 }

@@ -28,7 +28,12 @@ type output struct {
 	gzip    bool
 	tag     string
 	started bool
+	rows    uint64 // of the result
 }
+
+// SummaryHeader is where ClickHouse says what a statement came to. Here it is a
+// trailer, and holds result_rows alone.
+const SummaryHeader = "X-Clickhouse-Summary"
 
 func newOutput(w http.ResponseWriter, r *http.Request) *output {
 	o := &output{w: w}
@@ -58,6 +63,7 @@ func (o *output) format(name string) {
 	h := o.w.Header()
 	h.Set("X-ClickHouse-Format", name)
 	h.Set("X-ClickHouse-Exception-Tag", o.tag)
+	h.Set("Trailer", SummaryHeader)
 	h.Set("Content-Type", contentType(name))
 	if o.gzip {
 		h.Set("Content-Encoding", "gzip")
@@ -79,6 +85,14 @@ func contentType(format string) string {
 		return "text/plain; charset=UTF-8"
 	}
 	return "application/octet-stream"
+}
+
+// chunk sends the next rows of a good answer.
+func (o *output) chunk(format string, b []byte, rows uint64) error {
+	o.format(format)
+	o.rows += rows
+	_, err := o.Write(b)
+	return err
 }
 
 // Write sends a part of the answer. format was called before.
@@ -126,6 +140,7 @@ func (o *output) close() error {
 			return err
 		}
 	}
+	o.w.Header().Set(SummaryHeader, fmt.Sprintf(`{"result_rows":"%d"}`, o.rows))
 	if o.zip != nil {
 		return o.zip.Close()
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/agentrail/agentrail/collector/store/engine"
 )
 
-// approve asks the engine what it understands by the statement and refuses
-// what is not allowed. The parser comes first, since the analyzer may run
-// subqueries that give a constant.
-func (d *Reader) approve(ctx context.Context, sql string, v url.Values, c Caller) error {
+// approve asks the engine what it understands by the statement, notes in u what
+// it reads of content, and refuses what is not allowed. The parser comes first,
+// since the analyzer may run subqueries that give a constant.
+func (d *Reader) approve(ctx context.Context, sql string, v url.Values, c Caller, u *understood) error {
 	v = maps.Clone(v)
 	for _, name := range wire {
 		v.Del(name)
@@ -30,10 +30,10 @@ func (d *Reader) approve(ctx context.Context, sql string, v url.Values, c Caller
 	v.Set("max_result_bytes", "16777216")
 	// In parentheses nothing but a query can stand: no second statement, no
 	// FORMAT, no INTO OUTFILE.
-	if err := d.explain(ctx, "EXPLAIN AST SELECT * FROM (\n"+sql+"\n)", v, d.parsed(c)); err != nil {
+	if err := d.explain(ctx, "EXPLAIN AST SELECT * FROM (\n"+sql+"\n)", v, d.parsed(c, u)); err != nil {
 		return err
 	}
-	return d.explain(ctx, "EXPLAIN QUERY TREE "+sql, v, d.analysed(c))
+	return d.explain(ctx, "EXPLAIN QUERY TREE "+sql, v, d.analysed(c, u))
 }
 
 // explain runs an EXPLAIN and hands its lines to look.
@@ -70,13 +70,16 @@ func (d *Reader) explain(ctx context.Context, sql string, v url.Values, look fun
 
 // parsed looks at the lines of EXPLAIN AST, such as
 // "      TableIdentifier default.events (alias e)".
-func (d *Reader) parsed(c Caller) func(string) error {
+func (d *Reader) parsed(c Caller, u *understood) func(string) error {
 	var before string // kind of the line before
 	return func(line string) error {
 		kind, rest, _ := strings.Cut(strings.TrimLeft(line, " "), " ")
 		last := before
 		before = kind
 		name, _, _ := strings.Cut(rest, " (")
+		if kind == "TableIdentifier" {
+			u.name(strings.TrimPrefix(name, d.o.Database+"."))
+		}
 		switch {
 		case kind == "Function" && last == "TableExpression":
 			return engine.Refused(497, "ACCESS_DENIED", "no table functions here: "+name)
@@ -108,8 +111,9 @@ var (
 
 // analysed looks at the lines of EXPLAIN QUERY TREE, in which every name is
 // resolved: "TABLE id: 23, alias: __table2, table_name: default.events".
-func (d *Reader) analysed(c Caller) func(string) error {
+func (d *Reader) analysed(c Caller, u *understood) func(string) error {
 	return func(line string) error {
+		u.column(line)
 		if treeFunction.MatchString(line) {
 			return engine.Refused(497, "ACCESS_DENIED", "no table functions here")
 		}
@@ -121,8 +125,14 @@ func (d *Reader) analysed(c Caller) func(string) error {
 		if name == "system.one" { // of a SELECT without FROM
 			return nil
 		}
-		if table, ours := strings.CutPrefix(name, d.o.Database+"."); !ours || !allowed(table, c) {
+		table, ours := strings.CutPrefix(name, d.o.Database+".")
+		if !ours || !allowed(table, c) {
 			return d.denied(name, c)
+		}
+		if id := treeID.FindStringSubmatch(line); id != nil {
+			u.resolve(id[1], table)
+		} else {
+			u.name(table)
 		}
 		return nil
 	}

@@ -47,6 +47,9 @@ type Options struct {
 type Caller struct {
 	Tenant  string // Mandatory. No row of another tenant is read.
 	Content bool   // may read records as received and attributes of spans
+	// Note is told of each statement that reads content, before any of the answer
+	// is handed out; if it fails none is. Mandatory with Content.
+	Note func(context.Context, Read) error
 }
 
 // Reader answers statements. Safe for concurrent use.
@@ -83,8 +86,8 @@ func (d *Reader) Serve(w http.ResponseWriter, r *http.Request, c Caller) {
 }
 
 func (d *Reader) serve(w http.ResponseWriter, r *http.Request, c Caller) error {
-	if c.Tenant == "" {
-		return errors.New("BUG: SQL without a tenant")
+	if c.Tenant == "" || c.Content && c.Note == nil {
+		return errors.New("BUG: SQL without a tenant, or with content that nobody is told of")
 	}
 	sql, err := text(w, r)
 	if err != nil {
@@ -106,17 +109,40 @@ func (d *Reader) serve(w http.ResponseWriter, r *http.Request, c Caller) error {
 	case <-ctx.Done():
 		return engine.Refused(202, "TOO_MANY_SIMULTANEOUS_QUERIES", fmt.Sprintf("%d statements run already", d.o.AtOnce))
 	}
+	u := newUnderstood()
 	if !st.Hello {
-		if err := d.approve(ctx, st.SQL, v, c); err != nil {
-			return err
-		}
+		err = d.approve(ctx, st.SQL, v, c, u)
+	}
+	reads, content := u.read()
+	content = content && c.Content // else it was refused
+	reads.Statement, reads.Parameters = st.SQL, given(v)
+	if err != nil {
+		return d.refused(ctx, c, reads, content, err)
+	}
+	if content {
+		v.Set("wait_end_of_query", "1") // ClickHouse then says first how many rows there are
 	}
 	resp, err := d.ask(ctx, st.SQL, v, r.Header)
 	if err != nil {
-		return err
+		return d.refused(ctx, c, reads, content, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return d.copy(w, resp)
+	if content {
+		return d.noted(ctx, w, resp, c, reads)
+	}
+	return d.copy(w, resp, resp.Body)
+}
+
+// refused notes a statement on content that is answered by an error: it may
+// quote what was read.
+func (d *Reader) refused(ctx context.Context, c Caller, r Read, content bool, err error) error {
+	if !content {
+		return err
+	}
+	if r.Status = http.StatusBadRequest; c.Note(ctx, r) != nil {
+		return engine.Refused(210, "NETWORK_ERROR", "content that cannot go on record is not shown")
+	}
+	return err
 }
 
 // ask sends a statement to ClickHouse.
@@ -137,7 +163,7 @@ func (d *Reader) ask(ctx context.Context, sql string, v url.Values, h http.Heade
 
 // copy hands the answer on. One that is too large breaks off: the status is
 // sent by then, and half an answer must not look like a whole one.
-func (d *Reader) copy(w http.ResponseWriter, resp *http.Response) error {
+func (d *Reader) copy(w http.ResponseWriter, resp *http.Response, body io.Reader) error {
 	for name, values := range resp.Header {
 		if strings.HasPrefix(name, "X-Clickhouse-") || name == "Content-Type" || name == "Content-Encoding" {
 			w.Header()[name] = values
@@ -146,7 +172,7 @@ func (d *Reader) copy(w http.ResponseWriter, resp *http.Response) error {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(resp.StatusCode)
-	n, err := io.Copy(w, io.LimitReader(resp.Body, d.o.Bytes+1))
+	n, err := io.Copy(w, io.LimitReader(body, d.o.Bytes+1))
 	if err != nil || n > d.o.Bytes {
 		panic(http.ErrAbortHandler)
 	}

@@ -82,6 +82,9 @@ func open(t *testing.T) *tables {
 	return f
 }
 
+// taken is a record that takes everything.
+func taken(context.Context, sqlread.Read) error { return nil }
+
 func rows(offset uint64, tenant string, n int) *schemas.Batch {
 	at := time.Now().UTC()
 	b := &schemas.Batch{Header: schemas.Header{Offset: offset, Tenant: tenant, Source: "audit", Class: schemas.ClassActivity, Received: at.UnixNano()}}
@@ -140,7 +143,7 @@ func ask(t *testing.T, srv *httptest.Server, stmt string, settings ...string) (i
 func TestAnswers(t *testing.T) {
 	f := open(t)
 	viewer := f.serve(sqlread.Caller{Tenant: "acme"}, sqlread.Options{})
-	auditor := f.serve(sqlread.Caller{Tenant: "acme", Content: true}, sqlread.Options{})
+	auditor := f.serve(sqlread.Caller{Tenant: "acme", Content: true, Note: taken}, sqlread.Options{})
 	odd := f.serve(sqlread.Caller{Tenant: `o'ther\`}, sqlread.Options{})
 	g := func(srv *httptest.Server, want, stmt string, settings ...string) {
 		t.Helper()
@@ -214,7 +217,7 @@ func TestRefused(t *testing.T) {
 func TestTenantHolds(t *testing.T) {
 	f := open(t)
 	viewer := f.serve(sqlread.Caller{Tenant: "acme"}, sqlread.Options{})
-	auditor := f.serve(sqlread.Caller{Tenant: "acme", Content: true}, sqlread.Options{})
+	auditor := f.serve(sqlread.Caller{Tenant: "acme", Content: true, Note: taken}, sqlread.Options{})
 	for _, stmt := range []string{
 		"SELECT count() FROM events WHERE tenant != 'acme'",
 		"SELECT count() FROM events PREWHERE tenant = 'other'",

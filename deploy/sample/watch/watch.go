@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/collector/decode"
@@ -73,10 +74,51 @@ func (w *Watch) Day(ctx context.Context, d *sample.Day, received func(i int) tim
 	return nil
 }
 
+// tick is how long the journal's time stands still at most.
+const tick = 30 * time.Second
+
+// Happen plays deliveries at the times at which their sources hand them over,
+// with the journal's ticks between them. What is history is there at the start.
+func (w *Watch) Happen(ctx context.Context, d *sample.Day) error {
+	last := d.Start
+	for i := range d.Deliveries {
+		dl := &d.Deliveries[i]
+		if !dl.History {
+			if err := w.pass(ctx, last, dl.At); err != nil {
+				return err
+			}
+			last = dl.At
+		}
+		if err := w.Feed(ctx, dl, last); err != nil {
+			return err
+		}
+	}
+	return w.pass(ctx, last, d.End)
+}
+
+// pass lets the journal's time go on without data.
+func (w *Watch) pass(ctx context.Context, from, to time.Time) error {
+	for at := from.Add(tick); at.Before(to); at = at.Add(tick) {
+		w.now = max(w.now, at.UnixNano())
+		b := &schemas.Batch{Header: schemas.Header{Received: w.now, Offset: w.offset, Flags: schemas.BatchTick | schemas.BatchSelf, Class: schemas.ClassHealth}}
+		w.offset++
+		batches := append(w.back, b)
+		w.back = nil
+		if err := w.engine.Consume(ctx, batches); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Read returns the delivery as a batch that was received when the source
 // handed it over. A record that the mapping rejects is an error.
 func (w *Watch) Read(dl *sample.Delivery) (*schemas.Batch, error) {
-	m, err := w.set.Mapping(dl.Source)
+	kind, _, _ := strings.Cut(dl.Source, "-") // audit-billing is an audit log
+	if dl.Source == sample.SourceTraces {
+		kind = decode.OTLP
+	}
+	m, err := w.set.Mapping(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +128,11 @@ func (w *Watch) Read(dl *sample.Delivery) (*schemas.Batch, error) {
 	if dl.History {
 		b.Flags |= schemas.BatchBackfill
 	}
-	rejects, err := m.Read(b, decode.Limits{})
+	read := m.Read
+	if kind == decode.OTLP {
+		read = m.ReadSpans
+	}
+	rejects, err := read(b, decode.Limits{})
 	if err == nil && len(rejects) > 0 {
 		err = fmt.Errorf("%d rejected: %+v", len(rejects), rejects)
 	}
@@ -114,7 +160,9 @@ func (w *Watch) Feed(ctx context.Context, dl *sample.Delivery, received time.Tim
 			b.Records[i].Flags |= schemas.FlagDuplicate
 			ev.Flags |= schemas.FlagDuplicate
 		}
-		w.names[id] = ev.SourceID
+		if w.names[id] = ev.SourceID; ev.Kind == schemas.KindSpan {
+			w.names[id] = ev.Trace
+		}
 	}
 	batches := append(w.back, b)
 	w.back = nil
