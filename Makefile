@@ -71,7 +71,7 @@ scenarios: ## labelled days of SEEDS (20) seeds: found, quiet, seconds; SVG=docs
 coverage: build ## docs/coverage.svg: which techniques the shipped rules and detectors cover
 	$(BIN) rules coverage --output svg > docs/coverage.svg
 
-screenshots: ## docs/page.png: the page after the sample day, by a real Chromium
+screenshots: ## docs/page.png and docs/walk-*.png: a runaway agent on the pages, by real programs and a real Chromium
 	@mkdir -p docs
 	$(GO) test -count=1 -tags integration -run TestScreenshots ./cmd/agentrail -args -screenshots $(CURDIR)/docs
 

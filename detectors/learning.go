@@ -63,7 +63,7 @@ func (e *Engine) Learning() []Learning {
 // Learning tells of keys that have not seen enough busy windows on more than
 // one day.
 func (b *burst) Learning(now int64) Learning {
-	l := Learning{Keys: b.keys.len(), Needs: fmt.Sprintf("%d busy windows of %s on more than one day", b.cfg.Learn, time.Duration(b.cfg.Window))}
+	l := Learning{Keys: b.keys.len(), Needs: fmt.Sprintf("%d busy windows of %s on more than one day", b.cfg.Learn, short(time.Duration(b.cfg.Window)))}
 	var first int64
 	b.keys.oldest(func(x *entry[burstKey, subject]) {
 		s := &x.val

@@ -28,7 +28,7 @@ func TestLearningSaysUntilWhen(t *testing.T) {
 	midnight := noon.Truncate(24*time.Hour).AddDate(0, 0, 1)
 	got := look(noon)
 	b := got["burst"]
-	if b.Kind != "burst" || b.Keys != 3 || b.Learning != 3 || !b.Ready.Equal(midnight) || b.Needs != "12 busy windows of 5m0s on more than one day" {
+	if b.Kind != "burst" || b.Keys != 3 || b.Learning != 3 || !b.Ready.Equal(midnight) || b.Needs != "12 busy windows of 5m on more than one day" {
 		t.Errorf("the first day: %+v, want 3 of 3 keys until %s", b, midnight)
 	}
 	if d := got["denial"]; d.Keys == 0 || d.Learning != d.Keys || !d.Ready.IsZero() || d.Needs != "200 calls" {

@@ -22,10 +22,12 @@ type Rule struct {
 	Mode     schemas.Mode `json:"mode"`
 	From     string       `json:"from"` // where the mode is from: config, rule or default
 	Place    string       `json:"place,omitempty"`
+	Runbook  []string     `json:"runbook,omitempty"` // what to do about an alert, step by step
 }
 
 // Ruled is a Detector of more rules than its own name. Of each it tells name,
-// id, title, severity, place and, if the rule itself says so, its mode.
+// id, title, severity, place and, if the rule itself says so, its mode and
+// runbook.
 type Ruled interface {
 	Rules() []Rule
 	Digest() string // of the content of the rules
@@ -52,6 +54,9 @@ type Ruling struct {
 	Modes map[string]schemas.Mode
 	// Exceptions hold for all tenants.
 	Exceptions []Exception
+	// Runbooks are addresses or sentences that say what to do, by the same names
+	// as modes; they come after what the rule itself says.
+	Runbooks map[string]string
 }
 
 // ruling is a Ruling over the rules that there are.
@@ -70,6 +75,11 @@ func (r *ruling) faults(detectors []slot) error {
 		}
 		if !r.known(detectors, name) {
 			faults = append(faults, fmt.Errorf("modes: there is no rule or detector %q", name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Runbooks)) {
+		if !r.known(detectors, name) {
+			faults = append(faults, fmt.Errorf("runbooks: there is no rule or detector %q", name))
 		}
 	}
 	for i, x := range r.Exceptions {
@@ -122,6 +132,10 @@ func (e *Engine) rule(detectors []slot) error {
 			}
 		}
 	}
+	r.Runbooks = map[string]string{}
+	for name, text := range e.o.Ruling.Runbooks {
+		r.Runbooks[cmp.Or(r.names[name], name)] = text
+	}
 	r.Exceptions = slices.Clone(r.Exceptions)
 	for i := range r.Exceptions {
 		x := &r.Exceptions[i]
@@ -130,6 +144,9 @@ func (e *Engine) rule(detectors []slot) error {
 	for i := range r.rules {
 		x := &r.rules[i]
 		x.Mode, x.From = r.mode(x.Name, x.Detector, x.Mode)
+		if more := r.runbook(x.Name, x.Detector); more != "" {
+			x.Runbook = append(slices.Clip(x.Runbook), more)
+		}
 	}
 	e.ruling = r
 	rules := slices.Clone(r.rules)
@@ -148,6 +165,11 @@ func (r *ruling) mode(rule, detector string, said schemas.Mode) (schemas.Mode, s
 		return said, "rule"
 	}
 	return schemas.ModeEnforce, "default"
+}
+
+// runbook returns what the operator says is to be done about a rule.
+func (r *ruling) runbook(rule, detector string) string {
+	return cmp.Or(r.Runbooks[rule], r.Runbooks[detector])
 }
 
 // exception returns the exception that covers the alert at that time.
@@ -176,6 +198,9 @@ func covers(rule, entity string, a *schemas.Alert, detector string) bool {
 // judge writes into an alert what may follow from it.
 func (e *Engine) judge(s *slot, tenant string, a *schemas.Alert) {
 	a.Mode, _ = e.ruling.mode(a.Rule, s.name, a.Mode)
+	if more := e.ruling.runbook(a.Rule, s.name); more != "" && !slices.Contains(a.Next, more) {
+		a.Next = append(slices.Clip(a.Next), more)
+	}
 	a.Suppressed = e.ruling.exception(a, s.name, e.clocks.now)
 	if a.Suppressed == nil {
 		a.Suppressed = e.suppressions.cover(tenant, a, s.name, e.clocks.now)

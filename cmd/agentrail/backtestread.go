@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -22,8 +23,12 @@ type replay struct {
 	dir      string
 	mappings *decode.Set
 	from, to time.Time // event times; what lies outside is left out
+	first    uint64    // offset to begin at
+	tenant   string    // whose batches are looked at; empty: all
+	workers  int       // that decode; 0: one for each processor
 
 	bytes  atomic.Int64 // of frames read
+	offset atomic.Uint64
 	events atomic.Int64 // offered
 	faults replayFaults
 }
@@ -57,7 +62,11 @@ func (r *replay) run(ctx context.Context, take func(*schemas.Batch) error) error
 	wg.Go(func() {
 		defer close(order)
 		defer close(work)
-		walked = journal.Walk(r.dir, 0, 1<<64-1, func(b *schemas.Batch) error {
+		walked = journal.Walk(r.dir, r.first, 1<<64-1, func(b *schemas.Batch) error {
+			r.offset.Store(b.Offset)
+			if r.tenant != "" && b.Tenant != r.tenant && b.Gap == nil && !b.Tick() {
+				return ctx.Err()
+			}
 			p := &parcelled{b: b, done: make(chan struct{})}
 			r.bytes.Add(int64(len(b.Body) + 64*len(b.Records) + 256))
 			for _, c := range []chan *parcelled{work, order} {
@@ -70,7 +79,7 @@ func (r *replay) run(ctx context.Context, take func(*schemas.Batch) error) error
 			return nil
 		})
 	})
-	for range max(runtime.GOMAXPROCS(0), 1) {
+	for range cmp.Or(r.workers, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
 			for p := range work {
 				p.err = r.decode(p.b)

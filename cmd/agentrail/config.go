@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -47,6 +48,9 @@ type config struct {
 	// policy acts; enforce, policies may act. Default: what the rule says itself
 	// (agentrail: {mode: shadow}), else enforce.
 	Modes map[string]schemas.Mode `yaml:"modes"`
+	// Runbooks say what to do about the alerts of a rule, by the same names: an
+	// address (http or https) or a sentence. It stands in each alert.
+	Runbooks map[string]string `yaml:"runbooks"`
 	// Exceptions are what people do not want to be told of.
 	Exceptions []detectors.Exception `yaml:"exceptions"`
 	Alerting   alertingConfig        `yaml:"alerting"`
@@ -171,6 +175,10 @@ type consoleConfig struct {
 	ExecutorTokenFile string      `yaml:"executor_token_file"`
 	// ExecutorTenant whose executor it is. Default: auth.tenant.
 	ExecutorTenant string `yaml:"executor_tenant"`
+	// TraceLink is the address of a trace elsewhere, such as in a Grafana with a
+	// Tempo; {trace} stands for its id. http or https. Default: none; the page of
+	// a run draws the trace itself.
+	TraceLink string `yaml:"trace_link"`
 }
 
 // on reports whether anybody is to be told.
@@ -361,6 +369,16 @@ func (c *config) check() error {
 		fault("alerting has file and urls; either this process notifies or Alertmanagers do: leave one out")
 	case len(a.URLs) == 0 && (a.Token != "" || a.TokenFile != "" || a.TLS != sinks.TLS{}):
 		fault("alerting.token and tls are for external Alertmanagers; name them under alerting.urls")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Runbooks)) {
+		text := c.Runbooks[name]
+		u, err := url.Parse(text)
+		if address := strings.Contains(text, "://"); strings.TrimSpace(text) == "" || strings.ContainsAny(text, "\r\n") || address && !strings.Contains(text, " ") && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			fault("runbooks: %s is %q; write an address such as https://wiki.example.com/burst, or a sentence on one line", name, text)
+		}
+	}
+	if u, err := url.Parse(c.Console.TraceLink); c.Console.TraceLink != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(c.Console.TraceLink, "{trace}")) {
+		fault("console.trace_link is %q; write an address such as https://grafana.example.com/explore?...{trace}... in which {trace} stands for the id", c.Console.TraceLink)
 	}
 	switch u, err := url.Parse(c.Console.ExecutorURL); {
 	case c.Console.ExecutorURL == "":

@@ -318,11 +318,14 @@ func serve(ctx context.Context, c *config, o serveOptions) (err error) {
 	for pattern, h := range tables {
 		mux.Handle(pattern, h)
 	}
+	tests := newBacktests(c, engine, mappings, j, log.With("part", "backtest"))
+	stops.push("backtests", tests.close)
 	pages, err := web.New(web.Options{
 		Sessions: sessions, Operator: c.Auth.Tenant, Recent: newest.queries(), Alerts: rec.Alerts, History: newest.history, Evicted: newest.evicted, Changed: rec.Changed,
 		Store: traces.queries(st.queries()), Record: journalRecord(j), Neighbours: neighbours(j), Status: status.status, Ready: status.ready,
 		Ask: server.Ask, Exported: server.Exported, Seal: sealCase(key, rec, c.Auth.Tenant), Executor: c.Console.executor(o.executor), DeadLetters: deadLetters(dead), Sources: seen.list,
 		Detectors: detectorParts(c), Evidence: evidenceOf(c, key), Settings: settings(c),
+		Rules: rulesInForce(engine, time.Now), Ledger: books.rows, TraceLink: c.Console.TraceLink, Backtests: tests.pages(),
 		NoteRead: access.read, Version: version, Log: log.With("part", "console"),
 	})
 	if err != nil {

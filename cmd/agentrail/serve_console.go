@@ -55,7 +55,11 @@ func settings(c *config) (out []web.Setting) {
 	}
 	parts := func(group string, list []plug.Config) {
 		for _, p := range list {
-			add(group, p.Name, "%s, line %d of %s", p.Kind, p.Line, cmp.Or(p.File, c.file))
+			where := fmt.Sprintf("line %d", p.Line)
+			if p.File != "" && p.File != c.file {
+				where += " of " + p.File
+			}
+			add(group, p.Name, "%s, %s", p.Kind, where)
 		}
 		if len(list) == 0 {
 			add(group, "none", "–")
@@ -93,6 +97,9 @@ func settings(c *config) (out []web.Setting) {
 	add("alerting", "link", "%s", c.Alerting.Link)
 	add("console", "executor_url", "%s", cmp.Or(c.Console.ExecutorURL, "none"))
 	secret("console", "executor_token", c.Console.ExecutorToken, c.Console.ExecutorTokenFile)
+	if c.Console.TraceLink != "" {
+		add("console", "trace_link", "%s", c.Console.TraceLink)
+	}
 	add("console", "executor_tenant", "%s", c.Console.ExecutorTenant)
 	return out
 }

@@ -55,7 +55,7 @@ func TestHands(t *testing.T) {
 		f("source audit", "taken by no line of the mapping")
 		f("consumers", "8 of 8 are within a minute")
 		f("sink hook", "since start")
-		f("detector burst", "needs 12 busy windows of 5m0s")
+		f("detector burst", "needs 12 busy windows of 5m")
 		if len(r.Mappings) != 1 || !strings.Contains(r.Mappings[0].YAML, "widgets/{target}/spin") {
 			t.Errorf("lines for the mapping: %+v", r.Mappings)
 		}

@@ -19,7 +19,7 @@ const detectorsCursor = "detectors"
 
 // ruling is what the config says may follow from alerts.
 func (c *config) ruling() detectors.Ruling {
-	return detectors.Ruling{Modes: c.Modes, Exceptions: c.Exceptions}
+	return detectors.Ruling{Modes: c.Modes, Exceptions: c.Exceptions, Runbooks: c.Runbooks}
 }
 
 // rulesInForce are the engine's rules as the API tells them.

@@ -196,7 +196,7 @@ func (st *storage) queries() api.Store {
 	if st == nil {
 		return api.Store{}
 	}
-	return api.Store{Events: st.events, Event: st.event, Runs: st.runs, Alerts: st.alerts, Alert: st.alert}
+	return api.Store{Events: st.events, Event: st.event, Runs: st.runs, Hours: st.hours, Alerts: st.alerts, Alert: st.alert}
 }
 
 func storeQuery(q api.Query) store.Query {
@@ -251,6 +251,21 @@ func (st *storage) runs(ctx context.Context, q api.Query) ([]api.Run, error) {
 			return nil, err
 		}
 		out = append(out, apiRun(r))
+	}
+	return out, nil
+}
+
+func (st *storage) hours(ctx context.Context, q api.Query) ([]api.HourTotal, error) {
+	s, err := st.opened()
+	if err != nil {
+		return nil, err
+	}
+	var out []api.HourTotal
+	for h, err := range s.Hours(ctx, storeQuery(q)) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, api.HourTotal(h))
 	}
 	return out, nil
 }

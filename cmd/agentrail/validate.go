@@ -57,6 +57,9 @@ func (cfg *config) print(c *console) error {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Modes)) {
 		p.line("mode", name+" "+string(cfg.Modes[name]))
 	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Runbooks)) {
+		p.line("runbook", name+" "+cfg.Runbooks[name])
+	}
 	for _, x := range cfg.Exceptions {
 		text := x.Rule + " for " + firstOf(x.Entity, "every entity") + ": " + x.Reason
 		if !x.Expires.IsZero() {

@@ -47,6 +47,7 @@ const (
 	fOutcome
 	fCode
 	fError
+	fWhy
 	nFields
 )
 
@@ -132,6 +133,7 @@ func compile(f *file, used []*file) (*program, error) {
 	c.add(fOutcome, f.Outcome.Text)
 	c.add(fCode, f.Outcome.Code)
 	c.add(fError, f.Outcome.Error)
+	c.add(fWhy, f.Outcome.Why)
 	switch f.Identity {
 	case "", "source":
 	case "content":

@@ -36,6 +36,7 @@ var fieldNames = func() (names [nFields]string) {
 		names[i] = t.Field(i).Tag.Get("yaml")
 	}
 	names[fKind], names[fPresent], names[fOutcome], names[fCode], names[fError] = "kind", "kind", "outcome", "reason", "error"
+	names[fWhy] = "why"
 	return names
 }()
 
@@ -112,7 +113,7 @@ func (r *reader) origins(ev *schemas.Event, data []byte, t *table) []Origin {
 		switch at := won[f]; {
 		case f == fPresent && r.set&(1<<fKind) != 0, f == fTime && ev.Flags&schemas.FlagTimeMissing != 0 && at >= 0:
 			continue
-		case at >= 0 && (o.Value != "" || f == fError || f == fPresent || f == fCode):
+		case at >= 0 && (o.Value != "" || f == fError || f == fPresent || f == fCode || f == fWhy):
 			h := &r.scan.Hits[at]
 			o.Path = r.p.names[h.Slot]
 			if t != nil {
@@ -121,7 +122,7 @@ func (r *reader) origins(ev *schemas.Event, data []byte, t *table) []Origin {
 			if o.Value == "" {
 				o.Value = string(data[h.Start:h.End])
 			}
-		case f == fCode || f == fError || f == fPresent || o.Value == "":
+		case f == fCode || f == fWhy || f == fError || f == fPresent || o.Value == "":
 			continue
 		default:
 			o.Why = r.why(f)
@@ -208,7 +209,7 @@ func valueOf(ev *schemas.Event, f int) string {
 		return ev.Kind
 	case fOutcome:
 		return known(ev.Outcome.String())
-	case fCode:
+	case fCode, fWhy:
 		return ev.Reason
 	}
 	return ""

@@ -123,6 +123,7 @@ type outcome struct {
 	Text  []string `yaml:"text"`
 	Code  []string `yaml:"code"`
 	Error []string `yaml:"error"`
+	Why   []string `yaml:"why"`
 }
 
 type status struct {

@@ -11,7 +11,7 @@ import (
 func FuzzMapping(f *testing.F) {
 	for _, s := range []string{
 		"version: 1\nname: m\nkind: {const: x}\nfields: {actor: ['a[].b'], time: {from: [/t, t], unit: ms}}\n",
-		"version: 1\nname: m\nroots: [jsonPayload, '']\nkind: {from: [Type], present: {A: b}, known: {c: {action: d, access: read}}}\noutcome: {text: [s], code: [c], error: [e]}\n",
+		"version: 1\nname: m\nroots: [jsonPayload, '']\nkind: {from: [Type], present: {A: b}, known: {c: {action: d, access: read}}}\noutcome: {text: [s], code: [c], error: [e], why: [w]}\n",
 		"version: 1\nname: m\nendpoints: {families: [/api/], known: [{path: 'a/{agent}', action: x}], verbs: {get: {action: g, access: read}}}\nfields: {endpoint: [endpoint], method: {const: GET}}\n",
 		"version: 1\nname: m\nvalues: {outcomes: {a: ok}}\ndenials: {x: policy}\nstatuses: [{status: 400-499, outcome: error}]\ntools: [{name: 'a*', access: read}]\n",
 		"version: 1\nname: &a m\nuses: [*a, *a]\n",

@@ -115,7 +115,8 @@ func (r *reader) tool(name string) schemas.Access {
 
 // outcome weighs, in this order: a code that names a denial, a status that
 // says no, an error text (also behind a 200), the outcome as a word, a code of
-// another kind, a status that says yes.
+// another kind, a status that says yes. Words that say why it was done are the
+// reason of what was not refused and did not fail.
 func (r *reader) outcome(ev *schemas.Event, data []byte) {
 	code, failure, failed := "", "", r.set&(1<<fError) != 0
 	if r.set&(1<<fCode) != 0 {
@@ -160,6 +161,9 @@ func (r *reader) outcome(ev *schemas.Event, data []byte) {
 		if ev.Reason = code; code == "" {
 			ev.Reason = failure
 		}
+	}
+	if r.set&(1<<fWhy) != 0 && (ev.Outcome == schemas.OutcomeOK || ev.Outcome == schemas.OutcomeUnknown) {
+		ev.Reason = r.string(data, &r.scan.Hits[r.at[fWhy]])
 	}
 }
 

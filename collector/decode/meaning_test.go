@@ -94,6 +94,11 @@ func TestOutcomes(t *testing.T) {
 	f("audit", `{"finding":{"action":"Blocked"}}`, denied, policy, "", "Blocked")
 	f("audit", `{"finding":{"action":"Flagged"}}`, ok, none, "", "Flagged")
 	f("audit", `{}`, unknown, none, "", "")
+	f("audit", `{"statusCode":200,"request":{"reason":"the board is mended"}}`, ok, none, "the board is mended", "")
+	f("audit", `{"statusCode":200,"request":{"reason":"policy runaway"},"responseAction":{"reason":"too many writes"}}`, ok, none, "too many writes", "")
+	f("audit", `{"statusCode":403,"request":{"reason":"the board is mended"}}`, denied, policy, "", "")
+	f("audit", `{"statusCode":422,"errorCode":"bad_schedule","request":{"reason":"the board is mended"}}`, failed, none, "bad_schedule", "")
+	f("audit", `{"request":{"reason":{"prompt":"x"}}}`, unknown, none, "", "")
 	run := func(executions string) string {
 		return `{"Type":"WORKFLOW_RUN","WorkflowRun":{"WorkflowExecutions":[` + executions + `]}}`
 	}

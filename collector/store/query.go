@@ -267,36 +267,3 @@ func scanAlert(rows driver.Rows) (a schemas.Alert, err error) {
 	}
 	return a, json.Unmarshal([]byte(doc), &a)
 }
-
-// HourCount is one cell of Counts.
-type HourCount struct {
-	Hour      time.Time `json:"hour"`
-	Kind      string    `json:"kind"`
-	Action    string    `json:"action"`
-	Outcome   string    `json:"outcome"`
-	Access    string    `json:"access"`
-	Initiator string    `json:"initiator"`
-	Count     uint64    `json:"count"`
-}
-
-// Counts yields events per hour from the roll-up, oldest hour first. Of the
-// query, Tenant, From, To, Agent, Action, Outcome and Kind count.
-func (s *Store) Counts(ctx context.Context, q Query) iter.Seq2[HourCount, error] {
-	var f filter
-	common := Query{Tenant: q.Tenant, Agent: q.Agent, Outcome: q.Outcome}
-	kinds := Query{Action: q.Action, Kind: q.Kind}
-	if err := errors.Join(common.who(&f), kinds.what(&f)); err != nil {
-		return fault[HourCount](err)
-	}
-	if !q.From.IsZero() {
-		f.add("hour >= toStartOfHour(fromUnixTimestamp64Nano({from:Int64}, 'UTC'))", "from", nanos(q.From))
-	}
-	if !q.To.IsZero() {
-		f.add("hour < fromUnixTimestamp64Nano({to:Int64}, 'UTC')", "to", nanos(q.To))
-	}
-	sql := "SELECT hour, kind, action, toString(outcome), toString(access), toString(initiator), sum(count) AS n FROM events_per_hour WHERE " + f.String() +
-		" GROUP BY hour, kind, action, outcome, access, initiator ORDER BY hour, kind, action, outcome, access, initiator"
-	return each(ctx, s, sql, f.args, func(rows driver.Rows) (c HourCount, err error) {
-		return c, rows.Scan(&c.Hour, &c.Kind, &c.Action, &c.Outcome, &c.Access, &c.Initiator, &c.Count)
-	})
-}

@@ -296,16 +296,27 @@ func TestQueries(t *testing.T) {
 	if runs != 20 {
 		t.Errorf("got %d runs, expected 20", runs)
 	}
-	var counted uint64
-	for c, err := range f.Counts(t.Context(), store.Query{Tenant: "acme", Outcome: "denied"}) {
-		if err != nil {
-			t.Fatal(err)
+	hours := func(q store.Query, want uint64) {
+		t.Helper()
+		var n uint64
+		last := time.Time{}
+		for h, err := range f.Hours(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Hour.Before(last) || h.Hour != h.Hour.Truncate(time.Hour) {
+				t.Errorf("%+v: hour %s after %s", q, h.Hour, last)
+			}
+			n, last = n+h.Count, h.Hour
 		}
-		counted += c.Count
+		if n != want {
+			t.Errorf("%+v: counted %d, expected %d", q, n, want)
+		}
 	}
-	if counted != 60 {
-		t.Errorf("counted %d denials, expected 60", counted)
-	}
+	hours(store.Query{Tenant: "acme", Outcome: "denied"}, 60)
+	hours(store.Query{Tenant: "other", Outcome: "denied"}, 0)
+	hours(store.Query{Tenant: "acme", Outcome: "denied", To: day}, 0)
+	hours(store.Query{Tenant: "acme", Actor: evil}, 60)
 	for _, q := range []store.Query{{}, {Tenant: "acme", Outcome: "nope"}, {Tenant: "acme", After: "x"}} {
 		for _, err := range f.Events(t.Context(), q) {
 			if err == nil {

@@ -94,6 +94,7 @@ type agentPage struct {
 	Name          string
 	Review        *platform.Review // nil: no executor, or not for these roles
 	Denied        int              // answers of gates that deny
+	Steps         []stepAnswers    // of the gates, by step
 	Changed       []string         // lines that differ from the published version
 	Subscriptions []subscription
 	Runs          []runRow
@@ -102,6 +103,7 @@ type agentPage struct {
 	Deeds         []deed
 	Away          string
 	Sentence      string // what it usually does
+	Writes        *chart
 }
 
 func (c *Console) agent(r *http.Request, f *frame) (view, error) {
@@ -136,15 +138,30 @@ func (c *Console) agent(r *http.Request, f *frame) (view, error) {
 	}
 	p.Deeds = c.agentDeeds(f, r.URL.Path, &p)
 	p.Sentence = usually(p.Runs)
-	return view{template: "agent.html", fragments: []string{"agent-head", "agent-history"}, every: pageEvery, data: p}, nil
+	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Agent: name})
+	return view{template: "agent.html", fragments: []string{"agent-head", "agent-writes", "agent-history"}, every: pageEvery, data: p}, nil
+}
+
+// stepAnswers are what the gates say to one write.
+type stepAnswers struct {
+	Step   string
+	Allows []string
+	Denies []platform.Answer
 }
 
 // take draws from the review what the page shows of it.
 func (p *agentPage) take(v platform.Review) {
 	for _, g := range v.Gates {
-		if !g.Verdict.Allow {
-			p.Denied++
+		if n := len(p.Steps); n == 0 || p.Steps[n-1].Step != g.Step {
+			p.Steps = append(p.Steps, stepAnswers{Step: g.Step})
 		}
+		s := &p.Steps[len(p.Steps)-1]
+		if g.Verdict.Allow {
+			s.Allows = append(s.Allows, g.Gate)
+			continue
+		}
+		p.Denied++
+		s.Denies = append(s.Denies, g)
 	}
 	for _, line := range v.Diff {
 		if !strings.HasPrefix(line, "  ") {

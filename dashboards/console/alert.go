@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/executor/platform"
@@ -30,6 +33,9 @@ type alertPage struct {
 	Responses   []response.View
 	Paused      []platform.Pause // that stop what the alert is about
 	Brakes      []asked          // what was asked for about it
+	Runs        []runRow         // that its records belong to, and those of the same subscription or agent at the time
+	Runbook     []step           // what the rule and the operator say is to be done
+	Next        []string         // commands
 }
 
 // neighbours on each side of a record.
@@ -67,6 +73,10 @@ func (c *Console) alert(r *http.Request, f *frame) (view, error) {
 	p.Strip = newStrip(all, places)
 	if len(p.Records) > 0 {
 		p.Around = c.around(ctx, tenant, p.Records[0].Event)
+	}
+	p.Runbook, p.Next = c.runbook(ctx, tenant, &a)
+	if p.Runs, err = c.related(ctx, tenant, &p); err != nil {
+		return view{}, err
 	}
 	if err := c.answered(r, f, &p); err != nil {
 		return view{}, err
@@ -112,6 +122,12 @@ func (c *Console) answered(r *http.Request, f *frame, p *alertPage) error {
 		p.Brakes = append(p.Brakes, asked...)
 	}
 	p.Deeds = append(brakes, alertDeeds(f, here, p.Life, a.ID)...)
+	if a.Suppressed == nil {
+		p.Deeds = append(p.Deeds, deeds(f.User, here, deed{
+			Verb: schemas.RuleSuppress, Target: a.Rule, Args: map[string]string{"entity": a.Entity.Kind + ":" + a.Entity.ID}, Label: "Suppress here", TTL: "7d",
+			Hint: "Nobody is told of rule " + a.Rule + " on " + a.Entity.Kind + " " + cmp.Or(a.Entity.Name, a.Entity.ID) + ", and no policy acts, until then. It is found and kept all the same.",
+		})...)
+	}
 	return nil
 }
 
@@ -131,6 +147,76 @@ func alertDeeds(f *frame, next string, l schemas.Life, id string) []deed {
 		}
 	}
 	return deeds(f.User, next, out...)
+}
+
+// step is one line of a runbook: words around an address, if it names one.
+type step struct{ Before, Link, After string }
+
+// runbook returns the steps of the rule's runbook and the rest of what to do
+// next. Only steps of rules that are in force become links: their authors are
+// trusted, texts of alerts are not.
+func (c *Console) runbook(ctx context.Context, tenant string, a *schemas.Alert) (book []step, next []string) {
+	var texts []string
+	if c.o.Rules != nil {
+		list, err := c.o.Rules(ctx, tenant)
+		if err != nil {
+			c.log.Warn("read rules", "err", err) // the alert has the steps as text
+		}
+		if at := slices.IndexFunc(list.Rules, func(r api.Rule) bool { return r.Name == a.Rule }); at >= 0 {
+			texts = list.Rules[at].Runbook
+		}
+	}
+	for _, text := range texts {
+		book = append(book, stepOf(text))
+	}
+	return book, slices.DeleteFunc(slices.Clone(a.Next), func(s string) bool { return slices.Contains(texts, s) })
+}
+
+// stepOf finds the first address in a text: http or https, and nothing that
+// hides where it leads.
+func stepOf(s string) step {
+	at := strings.Index(s, "https://")
+	if at < 0 {
+		at = strings.Index(s, "http://")
+	}
+	if at < 0 {
+		return step{Before: s}
+	}
+	address, after, _ := strings.Cut(s[at:], " ")
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || visible(address) != address {
+		return step{Before: s}
+	}
+	return step{s[:at], address, after}
+}
+
+// Bounds of related runs: how many, and how long before and after the alert.
+const (
+	maxRelated    = 10
+	relatedAround = time.Hour
+)
+
+// related returns the run that the alert names and those of its subscription or
+// agent around it.
+func (c *Console) related(ctx context.Context, tenant string, p *alertPage) ([]runRow, error) {
+	a := p.Alert
+	q := api.Query{Since: a.FirstSeen.Add(-relatedAround), Until: a.LastSeen.Add(relatedAround), Limit: maxRelated}
+	switch {
+	case a.Subscription != "":
+		q.Subscription = a.Subscription
+	case a.Agent != "":
+		q.Agent = a.Agent
+	case a.Run == "":
+		return nil, nil
+	default:
+		q = api.Query{Run: a.Run, Limit: 1}
+	}
+	rows, _, err := c.runRows(ctx, tenant, q)
+	if err != nil || a.Run == "" || slices.ContainsFunc(rows, func(r runRow) bool { return r.ID == a.Run }) {
+		return rows, err
+	}
+	own, _, err := c.runRows(ctx, tenant, api.Query{Run: a.Run, Limit: 1})
+	return append(own, rows...), err
 }
 
 // Traces are those that the records belong to, each once.

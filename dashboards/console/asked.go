@@ -33,18 +33,25 @@ type history struct {
 	Events []api.Event
 }
 
-// about returns the history of a target. The selection finds the records in
-// which it is named; those that answer a control are the read-back.
-func (c *Console) about(ctx context.Context, tenant, target string, q api.Query) (h history, err error) {
+// about returns the history of a target. The selections find the records in
+// which it is named; those that answer a control are the read-back. That it ran
+// is no part of its history: there is a list of runs.
+func (c *Console) about(ctx context.Context, tenant, target string, selections ...api.Query) (h history, err error) {
 	controls, err := c.controls(ctx, tenant)
 	if err != nil {
 		return h, err
 	}
-	q.Tenant, q.Class, q.Limit = tenant, "activity", maxHistory
-	if h.Events, err = c.newest(ctx, q); err != nil {
-		return h, err
+	for _, q := range selections {
+		q.Tenant, q.Class, q.Limit = tenant, "activity", maxControls
+		some, err := c.newest(ctx, q)
+		if err != nil {
+			return h, err
+		}
+		h.Events = append(h.Events, slices.DeleteFunc(some, func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })...)
 	}
+	slices.SortStableFunc(h.Events, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
 	h.Asked = c.askedOfAll(of(controls, target), h.Events)
+	h.Events = h.Events[:min(len(h.Events), maxHistory)]
 	return h, nil
 }
 

@@ -13,7 +13,10 @@ import (
 	"errors"
 	"html/template"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
@@ -62,6 +65,15 @@ type Options struct {
 	// Executor says what is subscribed to, paused and answered. Nil: pages are
 	// made from records and say so.
 	Executor *Executor
+	// Rules says which rules are in force, Ledger what became of events at each
+	// sink, by hour. Nil: pages do not say.
+	Rules  api.RulesFunc
+	Ledger func(ctx context.Context, q api.LedgerQuery) ([]api.LedgerRow, error)
+	// TraceLink is the address of a trace elsewhere, such as in a Grafana; {trace}
+	// stands for its id. Empty: none.
+	TraceLink string
+	// Backtests runs rules over what the journal keeps. Nil: the page has none.
+	Backtests Backtests
 	// DeadLetters and Sources are what could not be taken and what comes in.
 	// Functions may be nil.
 	DeadLetters api.DeadLetters
@@ -86,10 +98,11 @@ type Console struct {
 	log     *slog.Logger
 	pages   *template.Template
 	rates   *rates
+	hours   hours
 	streams chan struct{} // one token for each live page
 }
 
-//go:embed templates assets
+//go:embed templates assets/*.css assets/*.js assets/*.svg
 var files embed.FS
 
 // Roles that may see the pages, and the content of records.
@@ -114,14 +127,22 @@ func New(o Options) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := template.New("").Funcs(functions(urls)).ParseFS(files, "templates/*.html")
+	pages, err := template.New("").Funcs(functions(urls)).Funcs(template.FuncMap{"traceLink": o.traceLink}).ParseFS(files, "templates/*.html")
 	if err != nil {
 		return nil, err
 	}
 	return &Console{
-		o: o, log: o.Log, pages: pages, rates: newRates(o.Status, o.Now),
+		o: o, log: o.Log, pages: pages, rates: newRates(o.Status, o.Now), hours: hours{ask: o.Store.Hours},
 		streams: make(chan struct{}, cmp.Or(o.Streams, 256)),
 	}, nil
+}
+
+// traceLink is where a trace can be seen elsewhere, or "".
+func (o *Options) traceLink(id string) string {
+	if o.TraceLink == "" || id == "" {
+		return ""
+	}
+	return strings.ReplaceAll(o.TraceLink, "{trace}", url.QueryEscape(id))
 }
 
 // Run measures the rates that the overview shows, until ctx ends.
@@ -132,7 +153,7 @@ func (c *Console) Routes() map[string]http.Handler {
 	page := func(p func(*http.Request, *frame) (view, error)) http.Handler {
 		return c.headers(c.o.Sessions.RequirePage(c.page(p), c.refuse, readers...))
 	}
-	return map[string]http.Handler{
+	routes := map[string]http.Handler{
 		"GET /{$}":                            page(c.overview),
 		"GET /alerts":                         page(c.alerts),
 		"GET /alerts/{id}":                    page(c.alert),
@@ -160,6 +181,8 @@ func (c *Console) Routes() map[string]http.Handler {
 		"POST /logout":                        c.headers(c.o.Sessions.SameOrigin(http.HandlerFunc(c.logout))),
 		"GET /assets/{name}":                  c.headers(http.HandlerFunc(c.asset)),
 	}
+	maps.Copy(routes, c.backtestRoutes(page))
+	return routes
 }
 
 // headers sets what every answer has: nothing is loaded from elsewhere, no

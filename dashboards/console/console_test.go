@@ -12,6 +12,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -648,11 +649,34 @@ func TestAssets(t *testing.T) {
 			}
 		}
 	}
-	if n != 3 {
+	if n != 8 {
 		t.Errorf("%d assets", n)
+	}
+	if status, _, _ := r.visit("").get("/assets/README.md"); status != http.StatusNotFound {
+		t.Errorf("the list of licences is an asset: %d", status)
 	}
 	if status, _, _ := r.visit("").get("/assets/none.css"); status != http.StatusNotFound {
 		t.Errorf("an asset that is not there: %d", status)
+	}
+}
+
+// TestVendored: what is not ours is as its publisher made it, by the digests that
+// its list of licences gives.
+func TestVendored(t *testing.T) {
+	list, err := os.ReadFile("assets/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| (\\S+) \\| .* \\| `([0-9a-f]{64})` \\|$").FindAllStringSubmatch(string(list), -1)
+	files, err := filepath.Glob("assets/*.min.*")
+	if err != nil || len(rows) != len(files) || len(rows) == 0 {
+		t.Fatalf("%d files are listed, there are %v (%v)", len(rows), files, err)
+	}
+	for _, row := range rows {
+		b, err := os.ReadFile(filepath.Join("assets", row[1]))
+		if sum := fmt.Sprintf("%x", sha256.Sum256(b)); err != nil || sum != row[2] {
+			t.Errorf("%s has the digest %s (%v), listed is %s", row[1], sum, err, row[2])
+		}
 	}
 }
 

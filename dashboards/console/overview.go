@@ -17,6 +17,7 @@ type overview struct {
 	Events   []api.Event
 	Cards    []card
 	Away     string // why the executor says nothing
+	Charts   []*chart
 	Address  string // of this server, for the line to copy
 }
 
@@ -32,12 +33,17 @@ func (c *Console) overview(r *http.Request, f *frame) (view, error) {
 		o.Pipeline = c.pipeline(r.Context())
 	}
 	o.Alerts, o.Open = c.openAlerts(f.User.Tenant, overviewAlerts)
+	for _, ch := range []*chart{c.trafficChart(r.Context(), f.User.Tenant), c.alertChart(f.User.Tenant)} {
+		if ch != nil {
+			o.Charts = append(o.Charts, ch)
+		}
+	}
 	o.Cards, o.Away = c.cards(r, f, o.Open)
 	err := c.o.Recent.Events(r.Context(), api.Query{Tenant: f.User.Tenant, Class: "activity", Limit: overviewEvents}, func(e api.Event) error {
 		o.Events = append(o.Events, e)
 		return nil
 	})
-	return view{template: "overview.html", fragments: []string{"cards", "pipeline", "open-alerts", "latest-events"}, data: o}, err
+	return view{template: "overview.html", fragments: []string{"cards", "overview-charts", "pipeline", "open-alerts", "latest-events"}, data: o}, err
 }
 
 // addressOf is how the visitor reached the server.

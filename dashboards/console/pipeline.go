@@ -70,6 +70,7 @@ func (c *Console) pipeline(ctx context.Context) *pipeline {
 func (c *Console) branch(s api.ConsumerStage) branch {
 	titles := map[string]string{
 		"detectors": "Detectors", "store": "Store", "notary": "Notary", "dlq": "Dead letters", "recent": "This page", "survey": "Survey", "sink": "Sink " + s.Name,
+		"ledger": "Ledger", "replays": "Replays", "alerting": "Alerting",
 	}
 	b := branch{
 		Title: cmp.Or(titles[s.Kind], s.Name), Kind: s.Kind, Events: s.Events, Rate: c.rates.rate("consumer/" + s.Name),
@@ -94,6 +95,7 @@ type rates struct {
 	last    api.Status
 	at      time.Time // of last
 	samples []sample  // oldest first
+	lags    lags
 }
 
 type sample struct {
@@ -142,6 +144,14 @@ func (r *rates) sample() {
 	if len(r.samples) > samplesKept {
 		r.samples = slices.Delete(r.samples, 0, 1)
 	}
+	r.lags.note(r.at, r.last)
+}
+
+// lagChart draws how far the sinks were behind, or says that none was.
+func (r *rates) lagChart() (ch *chart, inStep bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lags.chart(r.clock())
 }
 
 func counts(st api.Status) map[string]uint64 {

@@ -17,6 +17,10 @@ type pipelinePage struct {
 	Letters  []deadLetter
 	More     bool
 	Fill     string // of the journal, percent
+	Lag      *chart // nil: nothing is known, or
+	InStep   bool   // nobody was behind
+	Ledger   []ledgerRow
+	LedgerOf string // why there is none
 }
 
 type deadLetter struct {
@@ -37,6 +41,10 @@ func (c *Console) pipelinePage(r *http.Request, f *frame) (view, error) {
 			p.Fill = percent(float64(st.Journal.Bytes) / float64(max(st.Journal.MaxBytes, 1)))
 		}
 	}
+	if p.Pipeline != nil {
+		p.Lag, p.InStep = c.rates.lagChart()
+	}
+	p.Ledger, p.LedgerOf = c.ledger(r.Context(), f.User.Tenant)
 	if c.o.Sources != nil {
 		p.Sources = c.o.Sources(f.User.Tenant)
 	}
@@ -52,5 +60,5 @@ func (c *Console) pipelinePage(r *http.Request, f *frame) (view, error) {
 				deed{Verb: "dlq.drop", Target: l.ID, Label: "Drop", Strong: true, Hint: "Takes it out of the list. The journal keeps the record."})})
 		}
 	}
-	return view{template: "pipeline.html", fragments: []string{"pipeline", "pipeline-parts", "dead-letters"}, data: p}, nil
+	return view{template: "pipeline.html", fragments: []string{"pipeline", "pipeline-lag", "pipeline-parts", "ledger", "dead-letters"}, data: p}, nil
 }

@@ -208,6 +208,7 @@ type subscriptionPage struct {
 	Alerts  []schemas.Alert
 	History history
 	Deeds   []deed
+	Writes  *chart
 	Trail   bool
 	Away    string
 }
@@ -230,11 +231,18 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	if at >= 0 {
 		p.S = all[at]
 	}
-	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id}); err != nil {
+	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}, api.Query{Subscription: id, Action: "response.*"}); err != nil {
 		return view{}, err
 	}
 	if at < 0 && len(p.History.Events) == 0 && len(p.History.Asked) == 0 {
-		return view{}, api.ErrNotFound
+		events, err := c.newest(ctx, api.Query{Tenant: tenant, Subscription: id, Limit: 1})
+		if err != nil {
+			return view{}, err
+		}
+		if len(events) == 0 {
+			return view{}, api.ErrNotFound
+		}
+		p.S.Agent = events[0].Agent
 	}
 	if p.S.Agent == "" && len(p.History.Events) > 0 {
 		p.S.Agent = p.History.Events[0].Agent
@@ -243,9 +251,10 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	if p.Runs, _, err = c.runRows(ctx, tenant, api.Query{Subscription: id, Limit: 10}); err != nil {
 		return view{}, err
 	}
+	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Subscription: id})
 	here := r.URL.Path
 	p.Deeds = c.brakeDeeds(f, here, "subscription", id, p.S.Pause)
-	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-history"}, data: p}, nil
+	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-writes", "subscription-history"}, data: p}, nil
 }
 
 // brakeDeeds are the forms that stop something or let it go on.

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"html/template"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ func functions(urls map[string]string) template.FuncMap {
 		"vis":   visible,
 		"lines": block,
 		"short": func(s string) string { return cut(visible(s), maxCell) },
+		"brief": func(s string) string { return cut(visible(brief(s)), maxCell) },
 		"named": named,
 		"first": func(texts ...string) string { return cmp.Or(texts...) },
 		"rfc":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
@@ -36,6 +38,7 @@ func functions(urls map[string]string) template.FuncMap {
 		"span":  lasted,
 		"size":  bytesText,
 		"share": func(l *api.Learning) string { return detectorPart{Learning: l}.Share() },
+		"whole": func(percent string) string { whole, _, _ := strings.Cut(percent, "."); return whole + " %" },
 		"secs":  func(s float64) string { return (time.Duration(math.Round(s)) * time.Second).String() },
 		"state": func(a schemas.Alert) string { return stateOf(&a) },
 	}
@@ -113,6 +116,21 @@ func named(name, id string) string {
 	return name + " (" + id + ")"
 }
 
+// id is what an id looks like that nobody reads: a word and hexadecimal digits,
+// or such digits alone.
+var id = regexp.MustCompile(`^([a-z]{1,8}_)?[0-9a-f]{12,}$`)
+
+// briefly is how many digits of an id tell it from others on a page.
+const briefly = 8
+
+// brief shortens what looks like an id; the page that it leads to has all of it.
+func brief(s string) string {
+	if !id.MatchString(s) {
+		return s
+	}
+	return s[:strings.Index(s, "_")+1+briefly] + "…"
+}
+
 // number writes a count with its thousands apart.
 func number(n any) string {
 	s := fmt.Sprint(n)
@@ -167,6 +185,15 @@ func bytesText(n int64) string {
 // lasted writes how long something took, as exact as is of use.
 func lasted(d time.Duration) string {
 	switch {
+	case d >= time.Minute && d%time.Second == 0:
+		s := d.String()
+		if strings.HasSuffix(s, "m0s") {
+			s = strings.TrimSuffix(s, "0s")
+		}
+		if strings.HasSuffix(s, "h0m") {
+			s = strings.TrimSuffix(s, "0m")
+		}
+		return s
 	case d >= time.Second:
 		return d.Round(time.Millisecond).String()
 	case d >= time.Millisecond:

@@ -99,7 +99,7 @@ func (x *detector) Quiet() time.Duration { return x.quiet }
 func (x *detector) Rules() (out []detectors.Rule) {
 	for _, r := range x.set.Rules {
 		if !r.Silent() {
-			out = append(out, detectors.Rule{Name: alertName(r), ID: r.ID, Title: r.Title, Severity: r.Level, Mode: r.Mode, Place: r.Place()})
+			out = append(out, detectors.Rule{Name: alertName(r), ID: r.ID, Title: r.Title, Severity: r.Level, Mode: r.Mode, Place: r.Place(), Runbook: r.Runbook})
 		}
 	}
 	return out

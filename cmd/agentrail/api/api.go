@@ -107,6 +107,10 @@ type Store struct {
 	Event func(ctx context.Context, tenant, id string) (Event, error)
 	// Runs returns runs, newest first.
 	Runs func(ctx context.Context, q Query) ([]Run, error)
+	// Hours returns the activity of each hour, oldest first, by outcome and
+	// access. Of the query Since, Until, Agent, Actor, Subscription, Action and
+	// Outcome count.
+	Hours func(ctx context.Context, q Query) ([]HourTotal, error)
 	// Trace returns one trace, or ErrNotFound.
 	Trace func(ctx context.Context, tenant, id string) (Trace, error)
 	// Traces searches traces by TraceQL. ErrQuery if it is not understood.
@@ -116,6 +120,14 @@ type Store struct {
 	// Alert returns all transitions of one alert in order, or ErrNotFound. The
 	// beginning of an id is enough; ErrAmbiguous says that several have it.
 	Alert func(ctx context.Context, tenant, id string) ([]schemas.Alert, error)
+}
+
+// HourTotal is how many events of one outcome and access there were in the hour
+// that begins then.
+type HourTotal struct {
+	Hour            time.Time
+	Outcome, Access string
+	Count           uint64
 }
 
 // Errors of the functions of Options.

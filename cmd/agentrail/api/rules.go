@@ -20,6 +20,7 @@ type Rule struct {
 	Mode     schemas.Mode `json:"mode"`
 	From     string       `json:"from"` // where the mode is from: config, rule or default
 	Place    string       `json:"place,omitempty"`
+	Runbook  []string     `json:"runbook,omitempty"` // what to do about an alert, step by step
 }
 
 // Suppression is one that people asked for, in force or over.

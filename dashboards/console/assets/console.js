@@ -1,13 +1,16 @@
-// Keeps a page up to date and makes it handier. Every page works without it.
+// What htmx does not do for these pages: times in the viewer's zone, buttons
+// that copy, holding a live update back while somebody selects text, writes or
+// has ticked something in it, and letting go of the stream of a page that nobody
+// sees. Requests, swaps and the stream are htmx's.
+// Every page works without any of this.
 "use strict";
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
   const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "always", style: "short" });
 
-  // Times: in the viewer's zone, and ages as how long ago.
   function age(t) {
     const s = Math.round((t - Date.now()) / 1000);
     for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {
@@ -25,8 +28,6 @@
       el.title = full.format(t) + "\n" + el.dateTime;
     }
   }
-
-  // Lines to copy get a button.
   function copies(root) {
     if (!navigator.clipboard) return;
     for (const el of root.querySelectorAll(".copy:not(.has-button)")) {
@@ -43,61 +44,75 @@
       el.append(button);
     }
   }
-
-  function dress(root) { times(root); copies(root); }
-  dress(document);
+  htmx.onLoad((root) => { times(root.parentNode || root); copies(root.parentNode || root); });
   const note = document.getElementById("zone");
-  if (note) note.textContent = "times in " + zone;
-  setInterval(() => times(document), 5000);
-  for (const form of document.querySelectorAll("form[data-auto]")) {
-    form.addEventListener("change", () => form.requestSubmit());
+  if (note) {
+    note.textContent = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" }).formatToParts().find((p) => p.type === "timeZoneName").value;
+    note.title = "times are in " + zone;
   }
+  setInterval(() => times(document), 5000);
+  const here = document.querySelector("nav [aria-current]"); // on small screens the list is wider than the screen
+  if (here && here.parentNode.scrollWidth > here.parentNode.clientWidth) here.parentNode.scrollLeft = here.offsetLeft - here.parentNode.offsetLeft - 40;
 
-  // Live: the server sends fragments by the id of the element they fill. One
-  // that the viewer is selecting text in waits; focus stays on the same link.
-  if (!("live" in document.body.dataset) || !window.EventSource) return;
-  const badge = document.getElementById("live");
+  // Live updates.
   const waiting = new Map();
   function busy(el) {
     const s = document.getSelection();
     return el.querySelector("details.deed[open], input:checked") || el.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") ||
       s && !s.isCollapsed && (el.contains(s.anchorNode) || el.contains(s.focusNode));
   }
-  function fill(el, html) {
-    if (busy(el)) { waiting.set(el, html); return; }
-    waiting.delete(el);
-    const focus = el.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    const t = document.createElement("template");
-    t.innerHTML = html;
-    dress(t.content);
-    el.replaceChildren(t.content);
-    if (focus) {
-      for (const a of el.querySelectorAll("a")) {
-        if (a.getAttribute("href") === focus) { a.focus({ preventScroll: true }); break; }
-      }
+  function late() {
+    for (const [el, html] of waiting) {
+      if (!el.isConnected) waiting.delete(el);
+      else if (!busy(el)) { waiting.delete(el); htmx.swap(el, html, { swapStyle: "innerHTML" }); }
     }
   }
-  for (const type of ["toggle", "change"]) {
-    document.addEventListener(type, () => { for (const [el, html] of waiting) fill(el, html); }, true);
-  }
-  document.addEventListener("selectionchange", () => { for (const [el, html] of waiting) fill(el, html); });
+  for (const type of ["toggle", "change", "focusout"]) document.addEventListener(type, () => setTimeout(late), true);
+  document.addEventListener("selectionchange", late);
+  let focus = null; // address of the link that has the focus while its table is renewed
+  htmx.on("htmx:sseBeforeMessage", (e) => {
+    const el = e.target;
+    if (busy(el)) { waiting.set(el, e.detail.data); e.preventDefault(); return; }
+    waiting.delete(el);
+    focus = el.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  });
+  htmx.on("htmx:sseMessage", (e) => {
+    if (!focus) return;
+    for (const a of e.target.querySelectorAll("a")) {
+      if (a.getAttribute("href") === focus) { a.focus({ preventScroll: true }); break; }
+    }
+    focus = null;
+  });
+  const badge = document.getElementById("live");
   function say(text, ok) {
-    badge.hidden = false;
+    badge.hidden = text === "";
     if (badge.textContent !== text) badge.textContent = text;
     badge.classList.toggle("off", !ok);
   }
-  function listen() {
-    const source = new EventSource(location.href);
-    source.onopen = () => say("live", true);
-    source.onerror = () => {
-      say("not live, trying again", false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 10000);
-    };
-    for (const el of document.querySelectorAll("main [id]")) {
-      source.addEventListener(el.id, (e) => fill(el, e.data));
+  htmx.on("htmx:sseOpen", () => say("live", true));
+  htmx.on("htmx:sseError", () => say("not live, trying again", false));
+  htmx.on("htmx:sseClose", () => say("", true));
+
+  // A browser has six connections to a server: a page that nobody sees gives its
+  // own back, and takes it up again when it is seen.
+  let source = null, hiding;
+  htmx.createEventSource = (url) => (source = new EventSource(url));
+  function rest() { if (source) { source.close(); say("", true); } }
+  window.addEventListener("pagehide", rest);
+  window.addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) { hiding = setTimeout(rest, 10000); return; }
+    const main = document.querySelector("main[sse-connect]");
+    if (!main || !source || source.readyState !== EventSource.CLOSED) return;
+    for (const el of [main, ...main.querySelectorAll("[sse-swap]")]) htmx.trigger(el, "htmx:afterProcessNode");
+  });
+
+  // A page that a form led to begins at its beginning, for readers, too.
+  htmx.on("htmx:afterSettle", (e) => {
+    if (e.target.id === "main" && e.detail.requestConfig && e.detail.requestConfig.verb === "post") {
+      window.scrollTo(0, 0);
+      document.getElementById("main").focus({ preventScroll: true });
     }
-    window.addEventListener("pagehide", () => source.close());
-    window.addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
-  }
-  listen();
+  });
 })();
