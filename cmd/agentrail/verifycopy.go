@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/agentrail/agentrail/collector/decode"
 	"github.com/agentrail/agentrail/collector/notary"
@@ -210,11 +211,12 @@ func (cc copyCheck) printTable(c *console, got *notary.Copy, res *notary.Result)
 		verdict = "NOT sound"
 	}
 	p.line("", fmt.Sprintf("%s: %s", cc.file, verdict))
-	text := fmt.Sprintf("%d, and %d repeats", got.Events, got.Repeats)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("%d, and %d repeats", got.Events, got.Repeats))
 	for _, name := range slices.Sorted(maps.Keys(got.Formats)) {
-		text += fmt.Sprintf("; %d in %s", got.Formats[name], name)
+		text.WriteString(fmt.Sprintf("; %d in %s", got.Formats[name], name))
 	}
-	p.line("events", text)
+	p.line("events", text.String())
 	if got.OutOfOrder > 0 {
 		p.line("order", fmt.Sprintf("%d stand behind a later one; each carries its place, so it is not moved by that", got.OutOfOrder))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -217,9 +218,7 @@ func (p *posted) events() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := map[string]int{}
-	for id, n := range p.ids {
-		out[id] = n
-	}
+	maps.Copy(out, p.ids)
 	return out
 }
 

@@ -1,13 +1,13 @@
 package receivers
 
 import (
+	"compress/gzip"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
-
-	"compress/gzip"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -54,9 +54,7 @@ func (l *logs) events() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := map[string]int{}
-	for id, n := range l.ids {
-		out[id] = n
-	}
+	maps.Copy(out, l.ids)
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 )
 
 // Refusal is what a receiver answers to a request in place of taking it, in the
@@ -48,8 +49,8 @@ type Receiver struct {
 
 // Close ends it.
 func (r *Receiver) Close() {
-	for i := len(r.stop) - 1; i >= 0; i-- {
-		r.stop[i]()
+	for _, v := range slices.Backward(r.stop) {
+		v()
 	}
 }
 
@@ -85,12 +86,7 @@ func (k Kind) Open(o Options) (*Receiver, error) {
 
 // Can reports whether its protocol can say that.
 func (k Kind) Can(r Refusal) bool {
-	for _, have := range k.Refuses {
-		if have == r {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(k.Refuses, r)
 }
 
 // all that HTTP can say.
