@@ -74,16 +74,6 @@ func startUpProcess(t *testing.T) *upProcess {
 	return u
 }
 
-// cli runs another verb as a program of its own.
-func (u *upProcess) cli(args ...string) string {
-	u.t.Helper()
-	out, err := exec.CommandContext(u.t.Context(), u.program, args...).CombinedOutput()
-	if err != nil {
-		u.t.Fatalf("%v: %v\n%s", args, err, out)
-	}
-	return string(out)
-}
-
 // login leaves whoever is logged in and enters with the token of another.
 func (c *chrome) login(u *upProcess, who string) {
 	c.t.Helper()
