@@ -100,6 +100,12 @@ fi
 check "kafka source, sink: Apache Kafka, kcat" kafka.log \
   "$root/deploy/integration/kafka.sh"
 
+check "elastic sink -> OpenSearch" opensearch.log \
+  "$root/deploy/integration/opensearch.sh"
+
+check "otlp sink -> OpenTelemetry Collector" otelcol.log \
+  "$root/deploy/integration/otelcol.sh"
+
 check "syslog sink -> rsyslog, TLS" rsyslog.log \
   "$root/deploy/integration/syslog.sh" rsyslog
 check "syslog sink -> syslog-ng, TLS" syslog-ng.log \

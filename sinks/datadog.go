@@ -38,6 +38,10 @@ type datadogConfig struct {
 	URL string `yaml:"url"`
 	// APIURL is where the key is checked. Empty: the site's, if url is.
 	APIURL string `yaml:"api_url"`
+	// PastWindow is how old an event may be to keep its time; replay asks before it
+	// sends older ones. Default: 18h, as Datadog documents for the log date
+	// remapper.
+	PastWindow plug.Duration `yaml:"past_window"`
 	// Gzip compresses requests.
 	Gzip bool `yaml:"gzip"`
 	// Timeout of one request.
@@ -65,7 +69,7 @@ type datadog struct {
 }
 
 func openDatadog(_ context.Context, c plug.Config, d Deps) (Sink, error) {
-	conf := datadogConfig{Common: DefaultCommon(), Site: "datadoghq.com", Service: "agentrail", Gzip: true, Timeout: plug.Duration(30 * time.Second)}
+	conf := datadogConfig{Common: DefaultCommon(), Site: "datadoghq.com", Service: "agentrail", Gzip: true, PastWindow: plug.Duration(datadogPast), Timeout: plug.Duration(30 * time.Second)}
 	conf.Host, _ = os.Hostname()
 	if err := c.Decode(&conf); err != nil {
 		return nil, err
@@ -88,6 +92,8 @@ func (s *datadog) setup(d Deps) error {
 		return errors.New("api_key: is missing; set api_key_file")
 	case c.Timeout <= 0:
 		return errors.New("timeout: must be positive")
+	case c.PastWindow <= 0:
+		return errors.New("past_window: must be positive")
 	}
 	if err := checkHeaders("api_key", c.APIKey.Reveal()); err != nil {
 		return err
@@ -214,7 +220,7 @@ func (s *datadog) failure(a answer) *WriteError {
 
 // Window says what becomes of old events.
 func (s *datadog) Window() (past time.Duration, what string) {
-	return datadogPast, "Datadog does not keep older times as they are sent; the time stays in the attribute agentrail"
+	return time.Duration(s.conf.PastWindow), "Datadog does not keep older times as they are sent; the time stays in the attribute agentrail"
 }
 
 // Probe asks whether the key is valid. An intake of another URL is not asked.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -200,15 +201,14 @@ func stampDocument(dst []byte, from int, ev *schemas.Event) []byte {
 	if bytes.HasPrefix(dst[from:], []byte(key)) {
 		return dst
 	}
-	doc := bytes.Clone(dst[from:])
-	dst = append(dst[:from], key...)
-	dst = ev.When().AppendFormat(dst, time.RFC3339Nano)
-	dst = append(dst, `",`...)
-	if len(doc) > 0 && doc[0] == '{' {
-		return append(dst, doc[1:]...)
+	var room [64]byte
+	stamp := append(ev.When().AppendFormat(append(room[:0], key...), time.RFC3339Nano), `",`...)
+	if len(dst) > from && dst[from] == '{' {
+		return slices.Insert(dst, from+1, stamp[1:]...)
 	}
-	dst = format.String(append(dst, `"message":`...), string(doc))
-	return append(dst, '}')
+	line := string(dst[from:])
+	dst = append(append(dst[:from], stamp...), `"message":`...)
+	return append(format.String(dst, line), '}')
 }
 
 // bulkAnswerLimit is enough for 4,096 items with a long reason each.

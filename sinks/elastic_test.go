@@ -274,10 +274,45 @@ func TestElasticAnswers(t *testing.T) {
 	f(307, "", KindAuth, "http_307")
 }
 
+// TestElasticCreated: only an answer that says of each item that it was created
+// is known without reading it as JSON.
+func TestElasticCreated(t *testing.T) {
+	const item = `{"create":{"status":201}}`
+	f := func(items string, want int) {
+		t.Helper()
+		if got := created([]byte(`{"errors":false,"items":[` + items + "]}\n")); got != want {
+			t.Errorf("%s: %d, want %d", items, got, want)
+		}
+	}
+	f("", -1)
+	f(item, 1)
+	f(item+","+item+","+item, 3)
+	f(item+item, -1)
+	f(item+", "+item, -1)
+	f(item+","+strings.Replace(item, "201", "409", 1), -1)
+	f(strings.Replace(item, "create", "delete", 1), -1)
+	f(item+",", -1)
+	if got := created([]byte(`{"errors":true,"items":[` + item + "]}")); got != -1 {
+		t.Errorf("errors: %d", got)
+	}
+}
+
 func FuzzBulkOutcome(f *testing.F) {
+	f.Add([]byte(`{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}`), 200)
 	f.Add([]byte(`{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"a","reason":"b"}}}]}`), 200)
 	f.Add([]byte(`{"error":{"type":"parse_exception"}}`), 400)
 	f.Fuzz(func(t *testing.T, body []byte, status int) {
+		if n := created(body); n >= 0 {
+			var b bulkAnswer
+			if err := json.Unmarshal(body, &b); err != nil || b.Errors == nil || *b.Errors || len(b.Items) != n {
+				t.Fatalf("%q is not what says that %d items were created: %v", body, n, err)
+			}
+			for _, it := range b.Items {
+				if it.Create.Status != 201 {
+					t.Fatalf("%q: status %d", body, it.Create.Status)
+				}
+			}
+		}
 		err := bulkOutcome(answer{status: status, body: body}, 2)
 		if err == nil {
 			return

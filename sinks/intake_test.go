@@ -353,7 +353,7 @@ func TestWindows(t *testing.T) {
 	eachIntake(t, func(t *testing.T, rig func(rigOptions) *intakeRig) {
 		r := rig(rigOptions{})
 		s, _ := r.open(t, nil, "", nil)
-		want := map[string]time.Duration{"sentinel": 48 * time.Hour, "datadog": 18 * time.Hour, "sumo": 365 * 24 * time.Hour}[r.kind]
+		want := map[string]time.Duration{"sentinel": 48 * time.Hour, "datadog": 18 * time.Hour, "sumo": 24 * time.Hour}[r.kind]
 		w, ok := s.(Windowed)
 		if ok != (want > 0) {
 			t.Fatalf("%s: has a window: %v", r.kind, ok)
@@ -361,6 +361,10 @@ func TestWindows(t *testing.T) {
 		if ok {
 			if past, what := w.Window(); past != want || what == "" {
 				t.Errorf("%s: %v, %q", r.kind, past, what)
+			}
+			s, _ = r.open(t, nil, "past_window: 90h", nil)
+			if past, _ := s.(Windowed).Window(); past != 90*time.Hour {
+				t.Errorf("%s: %v, not what the config says", r.kind, past)
 			}
 		}
 	})

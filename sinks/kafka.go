@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -149,18 +150,25 @@ func (s *kafkaSink) divide(evs []schemas.Event, count int) (r Receipt, parts []*
 	for i := range ids {
 		ids[i] = i
 	}
-	var buf []byte // may move while it grows; what was cut from it stays
+	limit := int(s.conf.Common.Batch.MaxBytes)
+	buf := make([]byte, 0, min(limit+limit/8, len(evs)<<10)) // may move while it grows; what was cut from it stays
+	side := make([]byte, 0, len(evs)*96)                     // keys and headers, likewise
+	headers := make([]kafka.Header, 0, 3*len(evs))
 	for i := range evs {
 		ev, from := &evs[i], len(buf)
 		buf = s.format(buf, ev)
-		if len(buf) > int(s.conf.Common.Batch.MaxBytes) && i > 0 {
+		if len(buf) > limit && i > 0 {
 			break
 		}
 		key := ev.Tenant
 		if s.conf.Key == "agent" && ev.Agent != "" {
 			key = ev.Agent
 		}
-		m := kafka.Message{Key: []byte(key), Value: buf[from:len(buf):len(buf)], Headers: s.headers(ev), Time: time.Unix(0, ev.Received)}
+		at := len(side)
+		side = append(side, key...)
+		m := kafka.Message{Key: side[at:len(side):len(side)], Value: buf[from:len(buf):len(buf)], Time: time.Unix(0, ev.Received)}
+		side, headers = s.headers(side, headers, ev)
+		m.Headers = headers[len(headers)-3 : len(headers) : len(headers)]
 		id := kafka.Murmur2Balancer{Consistent: true}.Balance(m, ids...)
 		p := byID[id]
 		if p == nil {
@@ -173,12 +181,18 @@ func (s *kafkaSink) divide(evs []schemas.Event, count int) (r Receipt, parts []*
 	return r, parts
 }
 
-func (s *kafkaSink) headers(ev *schemas.Event) []kafka.Header {
-	return []kafka.Header{
-		{Key: "event_id", Value: []byte(ev.ID.String())},
-		{Key: "seq", Value: fmt.Appendf(nil, "%d/%d/%d", ev.Shard, ev.Offset, ev.Index)},
-		{Key: "content-type", Value: s.contentType},
-	}
+// headers appends those of an event, with their values in side.
+func (s *kafkaSink) headers(side []byte, dst []kafka.Header, ev *schemas.Event) ([]byte, []kafka.Header) {
+	id := len(side)
+	side = appendHex(side, ev.ID)
+	seq := len(side)
+	side = append(strconv.AppendUint(side, uint64(ev.Shard), 10), '/')
+	side = append(strconv.AppendUint(side, ev.Offset, 10), '/')
+	side = strconv.AppendUint(side, uint64(ev.Index), 10)
+	return side, append(dst,
+		kafka.Header{Key: "event_id", Value: side[id:seq:seq]},
+		kafka.Header{Key: "seq", Value: side[seq:len(side):len(side)]},
+		kafka.Header{Key: "content-type", Value: s.contentType})
 }
 
 // errNoTopic needs a person as a missing right does.

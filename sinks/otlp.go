@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 
 	"github.com/agentrail/agentrail/internal/plug"
@@ -56,9 +55,9 @@ type otlp struct {
 
 // otlpWire carries requests of logs. It is safe for concurrent use.
 type otlpWire interface {
-	// export sends one request of a tenant and returns what the receiver
-	// answered. Its errors are *WriteErrors.
-	export(ctx context.Context, req plogotlp.ExportRequest, tenant string) (plogotlp.ExportResponse, error)
+	// export sends one request of a tenant, as protobuf, and returns what the
+	// receiver answered. Its errors are *WriteErrors.
+	export(ctx context.Context, req *payload, tenant string) (plogotlp.ExportResponse, error)
 	io.Closer
 }
 
@@ -97,36 +96,33 @@ func (s *otlp) Write(ctx context.Context, evs []schemas.Event) (Receipt, error) 
 			}
 		}
 	}
-	logs := plog.NewLogs()
-	n := s.records(logs, evs)
-	receipt := Receipt{Events: n, Bytes: (&plog.ProtoMarshaler{}).LogsSize(logs)}
-	resp, err := s.wire.export(ctx, plogotlp.NewExportRequestFromLogs(logs), evs[0].Tenant)
+	p, n := s.request(evs)
+	defer p.release()
+	receipt := Receipt{Events: n, Bytes: len(p.buf)}
+	resp, err := s.wire.export(ctx, p, evs[0].Tenant)
 	if err != nil {
 		return receipt, err
 	}
 	return receipt, s.partial(resp, n)
 }
 
-// records adds as many events as go into max_bytes, and at least one.
-func (s *otlp) records(logs plog.Logs, evs []schemas.Event) int {
-	rl := logs.ResourceLogs().AppendEmpty()
-	rl.Resource().Attributes().PutStr("service.name", "agentrail")
-	scope := rl.ScopeLogs().AppendEmpty()
-	scope.Scope().SetName("agentrail")
-	list := scope.LogRecords()
-	list.EnsureCapacity(len(evs))
+// request holds as many events as go into max_bytes, and at least one.
+func (s *otlp) request(evs []schemas.Event) (p *payload, n int) {
+	records, limit := newPayload(), int(s.conf.Common.Batch.MaxBytes)
+	defer records.release()
 	var body []byte
-	for i, size := 0, 0; i < len(evs); i++ {
-		body = s.format(body[:0], &evs[i])
-		r := otlpRecord{LogRecord: list.AppendEmpty()}
-		r.fill(&evs[i], string(body))
-		if size += r.size; size > int(s.conf.Common.Batch.MaxBytes) && i > 0 {
-			seen := 0
-			list.RemoveIf(func(plog.LogRecord) bool { seen++; return seen > i })
-			return i
+	var r otlpRecord
+	for ; n < len(evs); n++ {
+		body, r = s.format(body[:0], &evs[n]), r[:0]
+		r.fill(&evs[n], body)
+		if n > 0 && otlpFrame+len(records.buf)+len(r) > limit {
+			break
 		}
+		records.buf = appendBytes(records.buf, otlpLogRecords, r)
 	}
-	return len(evs)
+	p = newPayload()
+	p.buf = otlpRequest(p.buf, records.buf)
+	return p, n
 }
 
 // partial is nil if the receiver took all n records. It does not say which ones
@@ -150,7 +146,9 @@ func (s *otlp) partial(resp plogotlp.ExportResponse, n int) error {
 
 // Probe sends a request without log records.
 func (s *otlp) Probe(ctx context.Context) error {
-	if _, err := s.wire.export(ctx, plogotlp.NewExportRequest(), ""); err != nil {
+	p := newPayload()
+	defer p.release()
+	if _, err := s.wire.export(ctx, p, ""); err != nil {
 		return fmt.Errorf("send an empty request: %w", err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package sinks
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -17,19 +16,13 @@ func openOTLPOverHTTP(conf otlpConfig, d Deps) (otlpWire, error) {
 	return w, w.post.open(conf.URL, d.Log, func() (*http.Client, error) { return d.HTTP(conf.TLS, conf.Common.InFlight+1) })
 }
 
-func (w *otlpOverHTTP) export(ctx context.Context, req plogotlp.ExportRequest, tenant string) (plogotlp.ExportResponse, error) {
+func (w *otlpOverHTTP) export(ctx context.Context, req *payload, tenant string) (plogotlp.ExportResponse, error) {
 	resp := plogotlp.NewExportResponse()
-	body, err := req.MarshalProto()
-	if err != nil {
-		return resp, &WriteError{Kind: KindRefused, Code: "encode", Err: fmt.Errorf("encode log records: %w", err)}
-	}
-	p := newPayload()
-	p.buf = append(p.buf, body...)
 	if w.post.gzip {
-		p = p.compress()
+		req = req.packed()
+		defer req.release()
 	}
-	defer p.release()
-	a, err := w.post.send(ctx, p, tenant)
+	a, err := w.post.send(ctx, req, tenant)
 	if err != nil {
 		return resp, networkFailure(ctx, err)
 	}

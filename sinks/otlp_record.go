@@ -3,40 +3,87 @@ package sinks
 import (
 	"encoding/hex"
 	"strings"
+	"unicode/utf8"
 
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/agentrail/agentrail/schemas"
 )
 
-// otlpRecord is one event as a log record.
-type otlpRecord struct {
-	plog.LogRecord
-	size int // on the wire, rather more than less
+// Numbers of the fields that are written, of the messages in
+// opentelemetry/proto/{collector/logs,logs,common,resource}/v1.
+const (
+	otlpResourceLogs protowire.Number = 1 // ExportLogsServiceRequest
+
+	otlpResource  protowire.Number = 1 // ResourceLogs
+	otlpScopeLogs protowire.Number = 2
+
+	otlpResourceAttributes protowire.Number = 1 // Resource
+
+	otlpScope      protowire.Number = 1 // ScopeLogs
+	otlpLogRecords protowire.Number = 2
+
+	otlpScopeName protowire.Number = 1 // InstrumentationScope
+
+	otlpTime           protowire.Number = 1 // LogRecord
+	otlpSeverityNumber protowire.Number = 2
+	otlpSeverityText   protowire.Number = 3
+	otlpBody           protowire.Number = 5
+	otlpAttributes     protowire.Number = 6
+	otlpTraceID        protowire.Number = 9
+	otlpSpanID         protowire.Number = 10
+	otlpObservedTime   protowire.Number = 11
+	otlpEventName      protowire.Number = 12
+
+	otlpKey   protowire.Number = 1 // KeyValue
+	otlpValue protowire.Number = 2
+
+	otlpString protowire.Number = 1 // AnyValue
+	otlpInt    protowire.Number = 3
+)
+
+// otlpFrame is at least what otlpRequest adds, and the framing of one record.
+const otlpFrame = 64
+
+// otlpRequest appends an ExportLogsServiceRequest around log records, each of
+// which stands as a field of ScopeLogs.
+func otlpRequest(dst, records []byte) []byte {
+	scope := appendBytes(nil, otlpScope, appendBytes(nil, otlpScopeName, []byte("agentrail")))
+	logs := appendBytes(nil, otlpResource, appendAttribute(nil, otlpResourceAttributes, "service.name", "agentrail"))
+	logs = protowire.AppendTag(logs, otlpScopeLogs, protowire.BytesType)
+	logs = protowire.AppendVarint(logs, uint64(len(scope)+len(records)))
+	logs = append(logs, scope...)
+	dst = protowire.AppendTag(dst, otlpResourceLogs, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(len(logs)+len(records)))
+	return append(append(dst, logs...), records...)
 }
+
+// otlpRecord is one event as a LogRecord in the encoding of protobuf.
+type otlpRecord []byte
 
 // fill writes the event: attributes by the names of OpenTelemetry's semantic
 // conventions (general, HTTP, GenAI) where they have one, else below agentrail.
-func (r *otlpRecord) fill(ev *schemas.Event, body string) {
-	r.size = 96 + len(body) // times, ids, severity and framing
-	r.SetTimestamp(pcommon.Timestamp(max(ev.Time, 0)))
-	r.SetObservedTimestamp(pcommon.Timestamp(ev.Received))
+func (r *otlpRecord) fill(ev *schemas.Event, body []byte) {
+	r.fixed(otlpTime, uint64(max(ev.Time, 0)))
+	r.fixed(otlpObservedTime, uint64(ev.Received)) //nolint:gosec // as pdata does: times before 1970 wrap
 	number, text := otlpSeverity(ev)
-	r.SetSeverityNumber(number)
-	r.SetSeverityText(text)
-	r.SetEventName("agentrail." + ev.Class.String())
-	r.Body().SetStr(body)
-	var trace pcommon.TraceID
-	if n, err := hex.Decode(trace[:], fit(ev.Trace, 32)); err == nil && n == len(trace) {
-		r.SetTraceID(trace)
+	*r = protowire.AppendTag(*r, otlpSeverityNumber, protowire.VarintType)
+	*r = protowire.AppendVarint(*r, uint64(number)) //nolint:gosec // 1 to 24
+	if text != "" {
+		*r = appendBytes(*r, otlpSeverityText, []byte(text))
 	}
-	var span pcommon.SpanID
-	if n, err := hex.Decode(span[:], fit(ev.Span, 16)); err == nil && n == len(span) {
-		r.SetSpanID(span)
-	}
+	*r = protowire.AppendTag(*r, otlpEventName, protowire.BytesType)
+	class := ev.Class.String()
+	*r = protowire.AppendVarint(*r, uint64(len("agentrail.")+len(class)))
+	*r = append(append(*r, "agentrail."...), class...)
+	*r = protowire.AppendTag(*r, otlpBody, protowire.BytesType)
+	*r = protowire.AppendVarint(*r, uint64(1+protowire.SizeBytes(len(body))))
+	*r = appendBytes(*r, otlpString, body)
+	r.id(otlpTraceID, ev.Trace, 16)
+	r.id(otlpSpanID, ev.Span, 8)
 
-	r.str("log.record.uid", ev.ID.String())
+	r.hex("log.record.uid", ev.ID[:])
 	r.str("gen_ai.operation.name", otlpOperation(ev.Action))
 	r.str("gen_ai.agent.id", ev.Agent)
 	if ev.Agent != "" {
@@ -49,7 +96,7 @@ func (r *otlpRecord) fill(ev *schemas.Event, body string) {
 	r.str("http.request.method", ev.Method)
 	r.str("url.path", ev.Endpoint)
 	if ev.Status != 0 && (ev.Method != "" || ev.Endpoint != "") {
-		r.int("http.response.status_code", int64(ev.Status))
+		r.int("http.response.status_code", uint64(ev.Status)) //nolint:gosec // a negative one is encoded so, too
 	}
 	r.str("client.address", ev.IP)
 	r.str("user_agent.original", ev.UserAgent)
@@ -65,32 +112,76 @@ func (r *otlpRecord) fill(ev *schemas.Event, body string) {
 	r.str("agentrail.target", ev.Target)
 	r.str("agentrail.subscription", ev.Subscription)
 	r.str("agentrail.run.id", ev.Run)
-	r.int("agentrail.journal.shard", int64(ev.Shard))
-	r.int("agentrail.journal.offset", int64(ev.Offset)) //nolint:gosec // a journal has no 2^63 frames
-	r.int("agentrail.journal.index", int64(ev.Index))
-	r.str("agentrail.record.sha256", ev.Digest.String())
+	r.int("agentrail.journal.shard", uint64(ev.Shard))
+	r.int("agentrail.journal.offset", ev.Offset)
+	r.int("agentrail.journal.index", uint64(ev.Index))
+	r.hex("agentrail.record.sha256", ev.Digest[:])
 }
 
-// fit is the text if it has that length, else nothing.
-func fit(s string, n int) []byte {
-	if len(s) != n {
-		return nil
+func (r *otlpRecord) fixed(field protowire.Number, v uint64) {
+	if v != 0 {
+		*r = protowire.AppendFixed64(protowire.AppendTag(*r, field, protowire.Fixed64Type), v)
 	}
-	return []byte(s)
+}
+
+// id writes the id of n bytes that text is in hexadecimal digits, or nothing; all
+// zeros are no id.
+func (r *otlpRecord) id(field protowire.Number, text string, n int) {
+	var id [16]byte
+	if len(text) != 2*n {
+		return
+	}
+	if _, err := hex.Decode(id[:n], []byte(text)); err == nil && id != [16]byte{} {
+		*r = appendBytes(*r, field, id[:n])
+	}
 }
 
 // str adds an attribute unless it is empty. Strings of protobuf are UTF-8.
 func (r *otlpRecord) str(key, v string) {
-	if v != "" {
-		v = strings.ToValidUTF8(v, "\ufffd")
-		r.Attributes().PutStr(key, v)
-		r.size += len(key) + len(v) + 16
+	if v == "" {
+		return
 	}
+	if !utf8.ValidString(v) {
+		v = strings.ToValidUTF8(v, "\ufffd")
+	}
+	*r = appendAttribute(*r, otlpAttributes, key, v)
 }
 
-func (r *otlpRecord) int(key string, v int64) {
-	r.Attributes().PutInt(key, v)
-	r.size += len(key) + 24
+// hex adds bytes as hexadecimal digits.
+func (r *otlpRecord) hex(key string, v []byte) {
+	*r = hex.AppendEncode(appendString(*r, otlpAttributes, key, 2*len(v)), v)
+}
+
+func (r *otlpRecord) int(key string, v uint64) {
+	value := 1 + protowire.SizeVarint(v)
+	*r = appendKey(*r, otlpAttributes, key, value)
+	*r = protowire.AppendVarint(protowire.AppendTag(*r, otlpInt, protowire.VarintType), v)
+}
+
+// appendBytes appends a field of bytes, of text or of a message.
+func appendBytes(dst []byte, field protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(dst, field, protowire.BytesType), v)
+}
+
+// appendAttribute appends a KeyValue with a string.
+func appendAttribute(dst []byte, field protowire.Number, key, v string) []byte {
+	return append(appendString(dst, field, key, len(v)), v...)
+}
+
+// appendString appends a KeyValue up to its string of n bytes, which the caller
+// appends.
+func appendString(dst []byte, field protowire.Number, key string, n int) []byte {
+	dst = appendKey(dst, field, key, 1+protowire.SizeBytes(n))
+	return protowire.AppendVarint(protowire.AppendTag(dst, otlpString, protowire.BytesType), uint64(n))
+}
+
+// appendKey appends a KeyValue up to its AnyValue of n bytes, which the caller
+// appends.
+func appendKey(dst []byte, field protowire.Number, key string, n int) []byte {
+	dst = protowire.AppendTag(dst, field, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(2+protowire.SizeBytes(len(key))+protowire.SizeBytes(n)))
+	dst = protowire.AppendString(protowire.AppendTag(dst, otlpKey, protowire.BytesType), key)
+	return protowire.AppendVarint(protowire.AppendTag(dst, otlpValue, protowire.BytesType), uint64(n))
 }
 
 // otlpOperation is the name of the operation in the conventions for GenAI.

@@ -315,39 +315,80 @@ func TestOTLPTenants(t *testing.T) {
 	}
 }
 
-// TestOTLPSize holds the estimate to what is sent: never below it.
+// TestOTLPSize: a request of several records is not larger than it may be, and
+// holds what fits.
 func TestOTLPSize(t *testing.T) {
+	const limit = 8 << 10
 	s, _ := openTest(t, "otlp", "url: http://127.0.0.1:1\nbatch: {max_bytes: 8KiB}", nil)
 	b := testBatch(1, 100)
 	for i := range b.Events {
 		b.Events[i].Target = strings.Repeat("x", i*20)
 	}
 	for from := 0; from < 100; {
-		logs := plog.NewLogs()
-		n := s.(*otlp).records(logs, b.Events[from:])
-		body, err := plogotlp.NewExportRequestFromLogs(logs).MarshalProto()
-		if err != nil || n == 0 || logs.LogRecordCount() != n {
-			t.Fatalf("%d records of %d: %v", logs.LogRecordCount(), n, err)
+		p, n := s.(*otlp).request(b.Events[from:])
+		logs := readOTLP(t, p.buf)
+		if n == 0 || logs.LogRecordCount() != n {
+			t.Fatalf("%d records of %d", logs.LogRecordCount(), n)
 		}
-		if len(body) > 8<<10 && n > 1 {
-			t.Errorf("%d records are %d bytes", n, len(body))
+		size := len(p.buf)
+		if size > limit && n > 1 {
+			t.Errorf("%d records are %d bytes", n, size)
 		}
-		from += n
+		p.release()
+		if from += n; from < 100 {
+			next, _ := s.(*otlp).request(b.Events[from : from+1])
+			if size+len(next.buf) < limit {
+				t.Errorf("%d bytes are sent without the next event, of %d", size, len(next.buf))
+			}
+			next.release()
+		}
 	}
 }
 
+// readOTLP reads a request as OpenTelemetry's own code does.
+func readOTLP(t *testing.T, body []byte) plog.Logs {
+	t.Helper()
+	req := plogotlp.NewExportRequest()
+	if err := req.UnmarshalProto(body); err != nil {
+		t.Fatal(err)
+	}
+	return req.Logs()
+}
+
 func FuzzOTLPRecord(f *testing.F) {
-	f.Add("wf", "\xff\x00", "0af7651916cd43dd8448eb211c80319c", int64(-1), int64(1))
-	f.Fuzz(func(t *testing.T, agent, target, trace string, at, received int64) {
-		logs := plog.NewLogs()
-		r := otlpRecord{LogRecord: logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()}
-		r.fill(&schemas.Event{Agent: agent, Target: target, Trace: trace, Time: at, Received: received}, fmt.Sprintf("%q", target))
-		body, err := plogotlp.NewExportRequestFromLogs(logs).MarshalProto()
-		if err != nil {
-			t.Fatal(err)
+	f.Add("wf", "\xff\x00", "0af7651916cd43dd8448eb211c80319c", int64(-1), int64(1), uint64(1)<<63)
+	f.Add("", "", strings.Repeat("0", 32), int64(1)<<62, int64(-1)<<63, uint64(0))
+	f.Fuzz(func(t *testing.T, agent, target, trace string, at, received int64, offset uint64) {
+		ev := schemas.Event{ID: schemas.ID{1, 255}, Agent: agent, Target: target, Trace: trace, Time: at, Received: received, Offset: offset, Index: 1 << 31}
+		var rec otlpRecord
+		text := fmt.Sprintf("%q", target)
+		rec.fill(&ev, []byte(text))
+		logs := readOTLP(t, otlpRequest(nil, appendBytes(nil, otlpLogRecords, rec)))
+		if logs.LogRecordCount() != 1 {
+			t.Fatalf("%d records", logs.LogRecordCount())
 		}
-		if err := plogotlp.NewExportRequest().UnmarshalProto(body); err != nil {
-			t.Fatal(err)
+		r := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+		want := map[string]any{
+			"log.record.uid": ev.ID.String(), "agentrail.outcome": ev.Outcome.String(), "agentrail.access": ev.Access.String(), "agentrail.initiator": ev.Initiator.String(),
+			"agentrail.journal.shard": int64(0), "agentrail.journal.offset": int64(offset), "agentrail.journal.index": int64(1 << 31), //nolint:gosec // OTLP has no other
+			"agentrail.record.sha256": ev.Digest.String(),
+		}
+		for key, v := range map[string]string{"gen_ai.agent.id": agent, "agentrail.target": target} {
+			if v != "" {
+				want[key] = strings.ToValidUTF8(v, "\ufffd")
+			}
+		}
+		if d := cmp.Diff(want, r.Attributes().AsRaw()); d != "" {
+			t.Errorf("attributes (-want +got):\n%s", d)
+		}
+		var id [16]byte
+		if len(trace) == 32 {
+			if _, err := hex.Decode(id[:], []byte(trace)); err != nil {
+				id = [16]byte{}
+			}
+		}
+		if r.Body().Str() != text || [16]byte(r.TraceID()) != id || int64(r.Timestamp()) != max(at, 0) || int64(r.ObservedTimestamp()) != received {
+			t.Errorf("body %q, trace %v, times %d and %d", r.Body().Str(), r.TraceID(), r.Timestamp(), r.ObservedTimestamp())
 		}
 	})
 }

@@ -97,9 +97,14 @@ var gzips = sync.Pool{New: func() any {
 	return w
 }}
 
-// compress returns the payload as gzip, in a payload of its own, and lets go
-// of p.
+// compress is packed, and lets go of p.
 func (p *payload) compress() *payload {
+	defer p.release()
+	return p.packed()
+}
+
+// packed returns the payload as gzip, in a payload of its own.
+func (p *payload) packed() *payload {
 	out := newPayload()
 	w := gzips.Get().(*gzip.Writer)
 	w.Reset((*appender)(&out.buf))
@@ -108,7 +113,6 @@ func (p *payload) compress() *payload {
 		panic("BUG: gzip to memory does not fail")
 	}
 	gzips.Put(w)
-	p.release()
 	return out
 }
 

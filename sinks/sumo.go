@@ -34,6 +34,12 @@ type sumoConfig struct {
 	Host       string `yaml:"host"`
 	// Fields are added to each event; Sumo must know them.
 	Fields map[string]string `yaml:"fields"`
+	// PastWindow is how old an event may be to keep its time; replay asks before it
+	// sends older ones. Default: 24h, as Sumo Logic documents for sources that find
+	// timestamps by themselves: what is more than a day from the source's recent
+	// messages gets the time of arrival. A source with a timestamp format of its own
+	// takes older ones.
+	PastWindow plug.Duration `yaml:"past_window"`
 	// Gzip compresses requests.
 	Gzip bool `yaml:"gzip"`
 	// Timeout of one request.
@@ -42,21 +48,22 @@ type sumoConfig struct {
 }
 
 // sumoPast is how old the time of an event may be for Sumo to believe it.
-const sumoPast = 365 * 24 * time.Hour
+const sumoPast = 24 * time.Hour
 
 // sumo is the sink.
 type sumo struct {
 	in     intake
 	frame  frame
 	format format.Func
+	past   time.Duration
 }
 
 func openSumo(_ context.Context, c plug.Config, d Deps) (Sink, error) {
-	conf := sumoConfig{Common: DefaultCommon(), Gzip: true, Timeout: plug.Duration(30 * time.Second)}
+	conf := sumoConfig{Common: DefaultCommon(), Gzip: true, PastWindow: plug.Duration(sumoPast), Timeout: plug.Duration(30 * time.Second)}
 	if err := c.Decode(&conf); err != nil {
 		return nil, err
 	}
-	s := &sumo{}
+	s := &sumo{past: time.Duration(conf.PastWindow)}
 	if err := s.setup(conf, d); err != nil {
 		return nil, c.Errorf("%v", err)
 	}
@@ -67,6 +74,9 @@ func (s *sumo) setup(c sumoConfig, d Deps) error {
 	u, err := parseURL("url", c.URL.Reveal())
 	if err != nil {
 		return err
+	}
+	if c.PastWindow <= 0 {
+		return errors.New("past_window: must be positive")
 	}
 	if c.Timeout <= 0 {
 		return errors.New("timeout: must be positive")
@@ -135,7 +145,7 @@ func (s *sumo) failure(a answer) *WriteError {
 
 // Window says what becomes of old events.
 func (s *sumo) Window() (past time.Duration, what string) {
-	return sumoPast, "Sumo Logic takes the time of arrival; the time stays in the event"
+	return s.past, "Sumo Logic takes the time of arrival; the time stays in the event"
 }
 
 // Close drops idle connections.

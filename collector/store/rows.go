@@ -74,13 +74,30 @@ const eventSelect = "SELECT id, digest, time, received, kind, toString(class), s
 
 // Events yields the events that the query asks for, newest first.
 func (s *Store) Events(ctx context.Context, q Query) iter.Seq2[EventRow, error] {
-	return newestFirst(q, time.Now(), func(q Query) iter.Seq2[EventRow, error] {
+	hour := func(before time.Time) (time.Time, error) { return s.hourWithEvents(ctx, q.Tenant, before) }
+	return newestFirst(q, time.Now(), hour, func(q Query) iter.Seq2[EventRow, error] {
 		var f filter
 		if err := errors.Join(q.who(&f), q.what(&f), q.page(&f)); err != nil {
 			return fault[EventRow](err)
 		}
 		return each(ctx, s, eventSelect+f.String()+" ORDER BY time DESC, id DESC"+q.limit()+q.blocks(), f.args, scanEvent)
 	})
+}
+
+// hourWithEvents returns the end of the newest hour in which the tenant has
+// events before a time, and the time itself if that hour reaches up to it or
+// there is none.
+func (s *Store) hourWithEvents(ctx context.Context, tenant string, before time.Time) (time.Time, error) {
+	var hour time.Time
+	err := s.conn.QueryRow(ctx, "SELECT max(hour) FROM events_per_hour WHERE tenant = {tenant:String} AND hour < fromUnixTimestamp64Nano({before:Int64}, 'UTC')",
+		clickhouse.Named("tenant", tenant), clickhouse.Named("before", nanos(before))).Scan(&hour)
+	if err != nil {
+		return before, fmt.Errorf("query ClickHouse: %w", err)
+	}
+	if end := hour.Add(time.Hour); hour.Unix() > 0 && end.Before(before) {
+		return end, nil
+	}
+	return before, nil
 }
 
 func scanEvent(rows driver.Rows) (e EventRow, err error) {

@@ -16,7 +16,7 @@ const (
 	windowRows   = 50_000                   // rows of an export that one window should have
 	growsAtMost  = 24                       // times as long as the window before
 	shrinkAtMost = 4
-	rareAfter    = 24 * time.Hour // a name that a page of has not been seen of in a window of that length is rare
+	rareAfter    = 24 * time.Hour // what such a window, and those growsAtMost times as long, have no page of is rare
 	spareEvents  = 20             // asked for beside a page, since some may come in the meantime
 )
 
@@ -26,7 +26,10 @@ const (
 // kind lie in the order of time and are asked for at once, and so is what is
 // rare: what names it is found by skip indexes and by one column, and a window
 // would add that of times.
-func newestFirst(q Query, now time.Time, read func(Query) iter.Seq2[EventRow, error]) iter.Seq2[EventRow, error] {
+//
+// Where nothing came of late, the first window is empty, and windows go on from
+// the newest hour before it in which something came; hour returns its end.
+func newestFirst(q Query, now time.Time, hour func(before time.Time) (time.Time, error), read func(Query) iter.Seq2[EventRow, error]) iter.Seq2[EventRow, error] {
 	if q.Kind != "" || q.Run != "" || q.Trace != "" {
 		return read(q)
 	}
@@ -49,9 +52,21 @@ func newestFirst(q Query, now time.Time, read func(Query) iter.Seq2[EventRow, er
 			if last || q.Limit > 0 && found >= q.Limit {
 				return
 			}
-			if q.names() && q.Limit > 0 && q.Limit <= pageRows && width >= rareAfter {
+			if rare := width >= rareAfter && rows*growsAtMost <= q.Limit-found; rare && q.names() && q.Limit > 0 && q.Limit <= pageRows {
 				theRest(q, w.From, q.Limit-found, read)(yield)
 				return
+			}
+			if width == firstWindow && rows == 0 {
+				before, err := hour(w.From)
+				if err != nil {
+					yield(EventRow{}, err)
+					return
+				}
+				if before.Before(w.From) {
+					end, w.To = before, before
+					width = 2 * firstWindow // not once more
+					continue
+				}
 			}
 			want := windowRows
 			if q.Limit > 0 {

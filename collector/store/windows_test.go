@@ -39,8 +39,15 @@ func TestNewestFirst(t *testing.T) {
 	}
 	sorted := slices.SortedFunc(slices.Values(b.Events), order)
 	for _, q := range []store.Query{
-		{}, {Agent: "agent-1"}, {Agent: "rare"}, {Agent: "none"}, {Kind: "span"},
-		{From: now.Add(-40 * 24 * time.Hour)}, {To: now.Add(-time.Hour)}, {To: now.Add(year)}, {From: now.Add(-9 * time.Hour), To: now.Add(-time.Minute)},
+		{},
+		{Agent: "agent-1"},
+		{Agent: "rare"},
+		{Agent: "none"},
+		{Kind: "span"},
+		{From: now.Add(-40 * 24 * time.Hour)},
+		{To: now.Add(-time.Hour)},
+		{To: now.Add(year)},
+		{From: now.Add(-9 * time.Hour), To: now.Add(-time.Minute)},
 	} {
 		q.Tenant = "acme"
 		var want []uint32

@@ -25,6 +25,14 @@ func (d *dataset) batch(from, to int) []byte {
 	return d.body[start:d.ends[to-1]]
 }
 
+// batches returns all lines in bodies of size lines.
+func (d *dataset) batches(size int) (out [][]byte) {
+	for i := 0; i < len(d.ends); i += size {
+		out = append(out, d.batch(i, min(i+size, len(d.ends))))
+	}
+	return out
+}
+
 type call struct{ verb, endpoint string }
 
 var (

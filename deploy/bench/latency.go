@@ -42,7 +42,7 @@ func (b *bench) latency(ctx context.Context) error {
 		}
 		agent := fmt.Sprintf("agt_trial_%03d", i)
 		sent := time.Now()
-		if err := b.send(ctx, http.DefaultClient, s.url+"/v1/audit", burst(agent, 200)); err != nil {
+		if err := b.audit(s.url).send(ctx, http.DefaultClient, burst(agent, 200)); err != nil {
 			return err
 		}
 		at, ok := b.await(alerts, agent, 5*time.Second)
@@ -131,7 +131,7 @@ func (b *bench) background(ctx context.Context, url string, rate int) {
 		for i := range rate / perTick {
 			writeRecord(&body, now, fmt.Sprintf("bg-%d-%d", n, i), fmt.Sprintf("agt_%d", i%200), "/api/v1/listtools", "list_tools", "read")
 		}
-		go func() { _ = b.send(ctx, http.DefaultClient, url+"/v1/audit", body.Bytes()) }()
+		go func() { _ = b.audit(url).send(ctx, http.DefaultClient, body.Bytes()) }()
 	}
 }
 

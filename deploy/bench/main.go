@@ -3,10 +3,15 @@
 // counts, with the parts switched on one by one, beside a bare JSON parser that
 // extracts the same fields from the same records.
 //
-//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal,detect,backtest]
+//	go run ./deploy/bench [-events 600000] [-rows spine,stages,store,latency,journal,detect,backtest,sinks,pages]
 //
 // The journal row compares appends to the journal with hashicorp/raft-wal, whose
-// module is fetched for it.
+// module is fetched for it; the sinks row, which runs when it is named, compares
+// each sink with the exporter of an OpenTelemetry Collector that is built for it.
+//
+// The pages row fills a server with -stored events and asks every page of the
+// console for them; it needs some 14 GB for ten million, and is run only when it
+// is named.
 //
 // CPU is user plus system time of the process from /proc, children apart. The
 // receiver runs as its own process and checks that each event arrived once.
@@ -31,8 +36,11 @@ var (
 	asks   = flag.Int("asks", 30, "how often the pages row asks for each page")
 	folder = flag.String("folder", "", "folder of the server of the pages row: filled if it is new, kept, and used again")
 	siem   = flag.String("siem", "", "serve as the counting receiver on this address (used by the program itself)")
+	wire   = flag.String("wire", "", "what -siem serves beside HTTP: syslog@, grpc@ or kafka@ and an address")
 	keep   = flag.Bool("keep", false, "keep the working folder")
-	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there")
+	only   = flag.String("sinks", "", "the sinks of the sinks row; empty: all")
+	readme = flag.String("readme", "", "file into which the sinks row writes its table")
+	prof   = flag.String("profile", "", "write a CPU profile of serve in the spine row there, in the sinks row one for each sink")
 )
 
 func main() {
@@ -40,7 +48,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if *siem != "" {
-		exit(runSIEM(ctx, *siem))
+		kind, addr, _ := strings.Cut(*wire, "@")
+		exit(runSIEM(ctx, *siem, kind, addr))
 	}
 	exit(run(ctx))
 }
@@ -71,7 +80,7 @@ func run(ctx context.Context) error {
 	for _, r := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}, {"detect", b.detect}, {"backtest", b.backtest}, {"pages", b.pages}} {
+	}{{"bound", b.bound}, {"spine", b.spine}, {"stages", b.stages}, {"store", b.store}, {"latency", b.latency}, {"journal", b.journal}, {"detect", b.detect}, {"backtest", b.backtest}, {"pages", b.pages}, {"sinks", b.sinks}} {
 		if !slices.Contains(want, r.name) {
 			continue
 		}

@@ -21,10 +21,11 @@ import (
 const (
 	dayAgents = 200
 	dayUsers  = 2000
+	dayBatch  = 500 // records, as an agent sends them
 )
 
-// fillDays writes the journal of a server that has taken in n records of the
-// sample's days, the last of which ends now, as intake would have.
+// fillDays writes the journal of a server that has taken in n records or some
+// more of the sample's days, the last of which ends now, as intake would have.
 func fillDays(ctx context.Context, data string, n int) error {
 	mappings, err := decode.Open(filepath.Join(data, "mappings"))
 	if err != nil {
@@ -42,7 +43,7 @@ func fillDays(ctx context.Context, data string, n int) error {
 	if err != nil {
 		return err
 	}
-	f := filler{j: j, by: by, left: n}
+	f := filler{j: j, by: by}
 	for day := range makeDays(ctx, n) {
 		if err := f.day(ctx, day); err != nil {
 			return errors.Join(err, j.Close())
@@ -75,7 +76,6 @@ func makeDays(ctx context.Context, n int) <-chan *sample.Day {
 type filler struct {
 	j    journal.Journal
 	by   map[string]*decode.Mapping
-	left int
 	days int
 }
 
@@ -86,12 +86,8 @@ func (f *filler) day(ctx context.Context, day *sample.Day) error {
 			continue
 		}
 		for _, r := range dl.Records {
-			if f.left == 0 {
-				break
-			}
-			f.left--
 			bodies[dl.Source] = append(append(bodies[dl.Source], withSubscription(r.Body)...), '\n')
-			if rows[dl.Source]++; rows[dl.Source] == storedBatch {
+			if rows[dl.Source]++; rows[dl.Source] == dayBatch {
 				if err := f.append(ctx, dl.Source, bodies[dl.Source]); err != nil {
 					return err
 				}

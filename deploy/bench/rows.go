@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,7 +73,8 @@ func cpuSelf() float64 {
 // result is one run of serve over the data set.
 type result struct {
 	perCPU, user, system, peak, engine, wall float64
-	lost, dup                                int
+	before                                   float64 // CPU seconds until the first record
+	lost, dup, bytes                         int
 }
 
 // spine is the row of DESIGN.md: HTTP in, journal with fsync before 202 and a
@@ -137,6 +137,7 @@ func (b *bench) print(name string, r result) {
 // variant says which parts are on.
 type variant struct {
 	detectors, sink, store, raw bool
+	out, wire                   string // another sink than splunk, of all records, and the protocol of its receiver
 	profile                     string
 }
 
@@ -169,21 +170,25 @@ func (b *bench) once(ctx context.Context, v variant) (result, error) {
 	}
 	defer s.close()
 	began := time.Now()
-	if err := b.post(ctx, s.url+"/v1/audit", b.data, 500, 4); err != nil {
+	userBefore, systemBefore, _ := s.p.usage()
+	if err := b.audit(s.url).post(ctx, b.data.batches(500), 4); err != nil {
 		return result{}, err
 	}
 	want := 0
-	if v.sink {
+	switch {
+	case v.out != "":
+		want = *events
+	case v.sink:
 		want = b.data.kept
 	}
-	var t tally
+	var t counts
 	for deadline := time.Now().Add(3 * time.Minute); ; {
 		drained, err := s.drained(b.token)
 		if err != nil {
 			return result{}, err
 		}
 		if v.sink {
-			if err := getJSON(s.siemURL+"/stats", "", &t); err != nil {
+			if t, err = s.siem.stats(); err != nil {
 				return result{}, err
 			}
 		}
@@ -196,7 +201,7 @@ func (b *bench) once(ctx context.Context, v variant) (result, error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	wall := time.Since(began).Seconds()
-	r := result{wall: wall, lost: want - t.Distinct, dup: t.Duplicate}
+	r := result{wall: wall, lost: want - t.Distinct, dup: t.Duplicate, bytes: t.Bytes, before: userBefore + systemBefore}
 	r.user, r.system, r.peak = s.p.usage()
 	for _, pid := range s.p.children() {
 		u, sy, _ := usageOf(pid)
@@ -208,15 +213,14 @@ func (b *bench) once(ctx context.Context, v variant) (result, error) {
 
 // served is a running serve with its receiver.
 type served struct {
-	p, siem      *process
-	url, siemURL string
+	p    *process
+	siem *receiver
+	url  string
 }
 
 func (s *served) close() {
 	s.p.stop()
-	if s.siem != nil {
-		s.siem.stop()
-	}
+	s.siem.stop()
 }
 
 // drained reports whether every consumer has read everything.
@@ -249,10 +253,6 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	siemAddr, err := freePort()
-	if err != nil {
-		return nil, err
-	}
 	token, err := exec.CommandContext(ctx, *bin, "token", "new", "--file", filepath.Join(dir, "tokens.yaml"), "--name", "bench", "--tenant", "default", "--roles", "ingest,viewer,admin").Output()
 	if err != nil {
 		return nil, fmt.Errorf("make token: %w", err)
@@ -268,12 +268,24 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 	} else {
 		conf += "detectors: []\n"
 	}
+	s := &served{url: "http://" + addr}
+	if s.siem, err = startReceiver(ctx, dir, v.wire); err != nil {
+		return nil, err
+	}
 	if v.sink {
 		secret := filepath.Join(dir, "siem.token")
 		if err := os.WriteFile(secret, []byte("bench"), 0o600); err != nil {
 			return nil, fmt.Errorf("write token: %w", err)
 		}
-		conf += fmt.Sprintf("sinks: [{kind: splunk, name: soc, url: 'http://%s', token_file: %s, gzip: false, filter: 'access != \"read\"'}]\n", siemAddr, secret)
+		out := v.out
+		if out == "" {
+			out = "kind: splunk, url: 'HTTP', token_file: SECRET, gzip: false, filter: 'access != \"read\"'"
+		}
+		address := filepath.Join(dir, "siem.url") // of receivers whose URL is the secret
+		if err := os.WriteFile(address, []byte(s.siem.url+"/sumo"), 0o600); err != nil {
+			return nil, fmt.Errorf("write URL: %w", err)
+		}
+		conf += "sinks: [{name: soc, " + s.siem.fill(strings.NewReplacer("SECRET", secret, "URLFILE", address).Replace(out)) + "}]\n"
 	}
 	if v.store {
 		conf += fmt.Sprintf("store: {kind: embedded, raw: %t}\n", v.raw)
@@ -284,14 +296,6 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	s := &served{url: "http://" + addr, siemURL: "http://" + siemAddr}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if s.siem, err = start(filepath.Join(dir, "siem.log"), self, "-siem", siemAddr); err != nil {
-		return nil, err
-	}
 	args := []string{*bin, "serve", "--config", file}
 	if v.profile != "" {
 		args = append(args, "--cpuprofile", v.profile)
@@ -300,8 +304,7 @@ func (b *bench) serve(ctx context.Context, v variant) (*served, error) {
 		s.siem.stop()
 		return nil, err
 	}
-	err = errors.Join(waitReady(ctx, s.siemURL+"/stats", s.siem), waitReady(ctx, s.url+"/readyz", s.p))
-	if err != nil {
+	if err := waitReady(ctx, s.url+"/readyz", s.p); err != nil {
 		log, _ := os.ReadFile(filepath.Join(dir, "serve.log"))
 		s.close()
 		return nil, fmt.Errorf("%w\n%s", err, log)

@@ -277,7 +277,7 @@ func (b *day) back(ctx context.Context) error {
 	if len(own) == 0 {
 		return nil
 	}
-	dl := &sample.Delivery{Source: sample.SourceAudit, At: b.clock()}
+	dl := &sample.Delivery{Source: sample.SourceAudit, Name: "executor", At: b.clock()} // in time, as those of the platform are not
 	for _, r := range own {
 		dl.Records = append(dl.Records, sample.Record{Source: sample.SourceAudit, ID: r.ID, Body: r.Body})
 	}

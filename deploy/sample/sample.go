@@ -71,6 +71,7 @@ type Record struct {
 // the order in which they became known, which is not always the order of time.
 type Delivery struct {
 	Source  string
+	Name    string    // of the source, where it is not Source
 	At      time.Time // when the source hands it over
 	History bool      // from before the day: to be sent as history, so that nobody is told
 	Repeat  bool      // the whole delivery was sent before

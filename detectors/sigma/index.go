@@ -160,15 +160,15 @@ func (n *node) number(same map[string]int32) {
 	if n.op != opLeaf || !n.item.exact() {
 		return
 	}
-	key := strconv.Itoa(n.item.field)
+	key := strconv.AppendInt(nil, int64(n.item.field), 10)
 	for i := range n.item.tests {
 		lit, _ := n.item.tests[i].pat.plain()
-		key += strconv.Quote(lit)
+		key = strconv.AppendQuote(key, lit)
 	}
-	if same[key] == 0 {
-		same[key] = int32(len(same) + 1)
+	if same[string(key)] == 0 {
+		same[string(key)] = int32(len(same) + 1)
 	}
-	n.item.same = same[key]
+	n.item.same = same[string(key)]
 }
 
 // within reports whether the item holds if the field contains one of its

@@ -4,6 +4,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -123,7 +124,7 @@ func (w *Watch) Read(dl *sample.Delivery) (*schemas.Batch, error) {
 		return nil, err
 	}
 	b := &schemas.Batch{Header: schemas.Header{
-		Tenant: "acme", Source: dl.Source, Class: schemas.ClassActivity, Received: dl.At.UnixNano(), ContentType: "application/x-ndjson",
+		Tenant: "acme", Source: cmp.Or(dl.Name, dl.Source), Class: schemas.ClassActivity, Received: dl.At.UnixNano(), ContentType: "application/x-ndjson",
 	}, Body: dl.Body()}
 	if dl.History {
 		b.Flags |= schemas.BatchBackfill
