@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -141,6 +142,12 @@ func TestScreenshots(t *testing.T) {
 	c.picture("walk-5-story", 1280, 1100, false, false)
 	c.run(chromedp.Navigate(u.url+"/events?class=all&subscription="+url.QueryEscape(m[1])), chromedp.WaitVisible(chromedp.CSS("#event-list tbody tr")))
 	c.picture("walk-6-export", 1280, 900, false, false)
+	text := fmt.Sprint(c.csv())
+	for _, want := range []string{"alert.open", "subscription.pause", "response.confirmed", "subscription.resume", "The loop of webhooks is mended: change CHG-2291."} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the CSV file does not tell of %q", want)
+		}
+	}
 	c.clean()
 	if dir := os.Getenv("AGENTRAIL_ALL_PICTURES"); dir != "" {
 		c.everything(u, dir, m[1])
