@@ -52,6 +52,23 @@ func (c *chrome) arrives(js string) {
 	})
 }
 
+// csv takes away what the page shows, by its button.
+func (c *chrome) csv() (rows [][]string) {
+	c.t.Helper()
+	downloads := c.t.TempDir()
+	c.run(command(browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: downloads}),
+		chromedp.Click(chromedp.CSS("a.button[download]")))
+	awaitTrue(c.t, "the CSV file", func() string { return strings.Join(must(filepath.Glob(filepath.Join(downloads, "*"))), " ") }, func() bool {
+		b, err := os.ReadFile(filepath.Join(downloads, "events.csv"))
+		if err != nil {
+			return false
+		}
+		rows, err = csv.NewReader(strings.NewReader(string(b))).ReadAll()
+		return err == nil && len(rows) > 2
+	})
+	return rows
+}
+
 // TestPageFlow is an incident at the pages, in one browser window: an alert
 // comes by itself, its subscription is paused from its page, the pause is shown
 // when the executor's record has come, an admin lets it go on with a reason, and
@@ -70,7 +87,6 @@ func TestPageFlow(t *testing.T) {
 	h.ok(mo, "agents", "limit-subscribers", "weekly-digest", "--to", "all")
 
 	c := startChrome(t, h.server)
-	downloads := t.TempDir()
 	c.run(chromedp.EmulateViewport(1280, 900), chromedp.Navigate(h.server+h.login("ada@example.com")), chromedp.WaitVisible(chromedp.CSS("#cards .node")))
 	c.await(`document.getElementById("live").textContent === "live"`)
 	eval[string](c, `window.same = "page"`)
@@ -126,18 +142,8 @@ func TestPageFlow(t *testing.T) {
 	}
 
 	// What happened, as a file.
-	c.run(chromedp.Navigate(h.server+"/events?class=control"), chromedp.WaitVisible(chromedp.CSS("a.button[download]")),
-		command(browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: downloads}),
-		chromedp.Click(chromedp.CSS("a.button[download]")))
-	var rows [][]string
-	awaitTrue(t, "the CSV file", func() string { return strings.Join(must(filepath.Glob(filepath.Join(downloads, "*"))), " ") }, func() bool {
-		b, err := os.ReadFile(filepath.Join(downloads, "events.csv"))
-		if err != nil {
-			return false
-		}
-		rows, err = csv.NewReader(strings.NewReader(string(b))).ReadAll()
-		return err == nil && len(rows) > 2
-	})
+	c.run(chromedp.Navigate(h.server+"/events?class=control"), chromedp.WaitVisible(chromedp.CSS("a.button[download]")))
+	rows := c.csv()
 	if text := fmt.Sprint(rows); !strings.Contains(text, "subscription.pause") || !strings.Contains(text, "subscription.resume") {
 		t.Errorf("the CSV file: %v", rows)
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -27,7 +26,6 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -385,34 +383,3 @@ const pageContrast = `(() => {
 	}
 	return [...out];
 })()`
-
-// drained waits until no consumer is behind.
-func (s *inProcess) drained(t *testing.T) {
-	t.Helper()
-	cl := &client{at: pipeline, c: &console{env: func(string) string { return "" }}, server: s.url, tokenFile: filepath.Join(t.TempDir(), "token")}
-	if err := os.WriteFile(cl.tokenFile, []byte(s.token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var st api.Status
-		if err := cl.get(ctx, "status", nil, &st); err != nil {
-			t.Fatal(err)
-		}
-		behind := false
-		for _, c := range st.Consumers {
-			behind = behind || c.Lag > 2
-		}
-		if !behind {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(errors.New("consumers are still behind after a minute"))
-		case <-tick.C:
-		}
-	}
-}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -74,16 +75,6 @@ func startUpProcess(t *testing.T) *upProcess {
 	return u
 }
 
-// cli runs another verb as a program of its own.
-func (u *upProcess) cli(args ...string) string {
-	u.t.Helper()
-	out, err := exec.CommandContext(u.t.Context(), u.program, args...).CombinedOutput()
-	if err != nil {
-		u.t.Fatalf("%v: %v\n%s", args, err, out)
-	}
-	return string(out)
-}
-
 // login leaves whoever is logged in and enters with the token of another.
 func (c *chrome) login(u *upProcess, who string) {
 	c.t.Helper()
@@ -151,6 +142,12 @@ func TestScreenshots(t *testing.T) {
 	c.picture("walk-5-story", 1280, 1100, false, false)
 	c.run(chromedp.Navigate(u.url+"/events?class=all&subscription="+url.QueryEscape(m[1])), chromedp.WaitVisible(chromedp.CSS("#event-list tbody tr")))
 	c.picture("walk-6-export", 1280, 900, false, false)
+	text := fmt.Sprint(c.csv())
+	for _, want := range []string{"alert.open", "subscription.pause", "response.confirmed", "subscription.resume", "The loop of webhooks is mended: change CHG-2291."} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the CSV file does not tell of %q", want)
+		}
+	}
 	c.clean()
 	if dir := os.Getenv("AGENTRAIL_ALL_PICTURES"); dir != "" {
 		c.everything(u, dir, m[1])
