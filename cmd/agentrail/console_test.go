@@ -114,7 +114,7 @@ func TestConsoleDecides(t *testing.T) {
 		t.Fatalf("requesting changes: %d", got)
 	}
 	mo.awaits("/agents/weekly-digest", "Changes requested: name the board")
-	mo.awaits("/agents/weekly-digest", "agent.request_changes by mo@example.com: confirmed by the executor")
+	mo.awaits("/agents/weekly-digest", "agent.request_changes by mo@example.com, confirmed by the executor")
 	if got := mo.asks("agent.publish", "weekly-digest", "looked at", "arg.digest", strings.Repeat("0", 64)); got != http.StatusSeeOther {
 		t.Fatalf("publishing another spec: %d", got)
 	}
@@ -123,7 +123,7 @@ func TestConsoleDecides(t *testing.T) {
 		t.Fatalf("publishing: %d", got)
 	}
 	mo.awaits("/agents/weekly-digest", "was published by mo@example.com")
-	mo.awaits("/agents/weekly-digest", "agent.publish by mo@example.com: confirmed by the executor")
+	mo.awaits("/agents/weekly-digest", "agent.publish by mo@example.com, confirmed by the executor")
 
 	h.ok("mo@example.com", "agents", "limit-subscribers", "weekly-digest", "--to", "all")
 	var s platform.Subscription
@@ -134,7 +134,7 @@ func TestConsoleDecides(t *testing.T) {
 		t.Fatalf("pausing: %d", got)
 	}
 	ann.awaits(sub, `tag-paused">paused`)
-	ann.awaits(sub, "subscription.pause by ann@example.com: confirmed by the executor")
+	ann.awaits(sub, "subscription.pause by ann@example.com, confirmed by the executor")
 	if page := ann.page("/"); !strings.Contains(page, "by people or policies") {
 		t.Errorf("overview does not say that something is paused: %s", page)
 	}
@@ -151,7 +151,7 @@ func TestConsoleDecides(t *testing.T) {
 		t.Fatalf("resuming: %d", got)
 	}
 	mo.awaits(sub, `tag-active">active`)
-	mo.awaits(sub, "subscription.resume by mo@example.com: confirmed by the executor")
+	mo.awaits(sub, "subscription.resume by mo@example.com, confirmed by the executor")
 
 	h.cli("dana@example.com", "subscriptions", "run", s.ID)
 	run := h.runs("--subscription", s.ID)[0].ID

@@ -29,7 +29,7 @@ var undocumented = map[string]string{
 	"/v1/audit ":                  "answers 405 to other methods",
 	"/v1/workflowrun ":            "answers 405 to other methods",
 	"GET /{$} ":                   "a page", "GET /alerts": "a page", "GET /events": "a page", "GET /subscriptions": "a page", "GET /agents": "a page", "GET /runs": "a page",
-	"GET /responses": "a page", "GET /detectors ": "a page", "GET /pipeline ": "a page", "GET /evidence ": "a page", "GET /settings ": "a page",
+	"GET /responses": "a page", "GET /detectors ": "a page", "/detectors/backtests": "pages and their forms", "GET /pipeline ": "a page", "GET /evidence ": "a page", "GET /settings ": "a page",
 }
 
 // TestEveryRouteIsDocumented holds what a server with everything switched on

@@ -50,8 +50,8 @@ func TestTrailIsRead(t *testing.T) {
 	check(person.ApprovedDefinition(definition), "tool.approve mo@example.com digest sub_1 - admin ok human tool docs.get_page")
 	act := func(verb trail.Verb, want string) {
 		t.Helper()
-		a := trail.Act{Verb: verb, At: at, Reason: "not allowed to say why", Verdict: &gate.Verdict{Code: "insufficient_permissions", Reason: "no"}, Tool: "jira.create_issue"}
-		check(person.Act(a), want+" human")
+		a := trail.Act{Verb: verb, At: at, Reason: "why it was asked for", Verdict: &gate.Verdict{Code: "insufficient_permissions", Reason: "no"}, Tool: "jira.create_issue"}
+		check(person.Act(a), want+" human reason why it was asked for")
 		a.Status, a.Problem = trail.StatusForbidden, "insufficient_permissions"
 		check(person.Act(a), strings.Replace(want, " ok", " denied", 1)+" human reason insufficient_permissions")
 	}
