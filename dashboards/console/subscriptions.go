@@ -13,6 +13,7 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/executor/platform"
+	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -209,6 +210,7 @@ type subscriptionPage struct {
 	History history
 	Deeds   []deed
 	Writes  *chart
+	Answers []response.View // that are about it
 	Trail   bool
 	Away    string
 }
@@ -231,7 +233,7 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	if at >= 0 {
 		p.S = all[at]
 	}
-	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}, api.Query{Subscription: id, Action: "response.*"}); err != nil {
+	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}); err != nil {
 		return view{}, err
 	}
 	if at < 0 && len(p.History.Events) == 0 && len(p.History.Asked) == 0 {
@@ -252,6 +254,7 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 		return view{}, err
 	}
 	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Subscription: id})
+	p.Answers = c.answersAbout(r, tenant, id)
 	here := r.URL.Path
 	p.Deeds = c.brakeDeeds(f, here, "subscription", id, p.S.Pause)
 	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-writes", "subscription-history"}, data: p}, nil
