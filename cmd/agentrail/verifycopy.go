@@ -212,9 +212,9 @@ func (cc copyCheck) printTable(c *console, got *notary.Copy, res *notary.Result)
 	}
 	p.line("", fmt.Sprintf("%s: %s", cc.file, verdict))
 	var text strings.Builder
-	text.WriteString(fmt.Sprintf("%d, and %d repeats", got.Events, got.Repeats))
+	fmt.Fprintf(&text, "%d, and %d repeats", got.Events, got.Repeats)
 	for _, name := range slices.Sorted(maps.Keys(got.Formats)) {
-		text.WriteString(fmt.Sprintf("; %d in %s", got.Formats[name], name))
+		fmt.Fprintf(&text, "; %d in %s", got.Formats[name], name)
 	}
 	p.line("events", text.String())
 	if got.OutOfOrder > 0 {

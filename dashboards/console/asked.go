@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 )
 
@@ -31,6 +33,8 @@ const readBackPrefix = "ctl_"
 type history struct {
 	Asked  []asked
 	Events []api.Event
+
+	all []api.Event // and those left out, newest first
 }
 
 // about returns the history of a target. The selections find the records in
@@ -41,15 +45,21 @@ func (c *Console) about(ctx context.Context, tenant, target string, selections .
 	if err != nil {
 		return h, err
 	}
-	for _, q := range selections {
+	found := make([][]api.Event, len(selections))
+	var asking errgroup.Group
+	for i, q := range selections {
 		q.Tenant, q.Class, q.Limit = tenant, "activity", maxControls
-		some, err := c.newest(ctx, q)
-		if err != nil {
-			return h, err
-		}
-		h.Events = append(h.Events, slices.DeleteFunc(some, func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })...)
+		asking.Go(func() (err error) {
+			found[i], err = c.newest(ctx, q)
+			return err
+		})
 	}
-	slices.SortStableFunc(h.Events, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
+	if err := asking.Wait(); err != nil {
+		return h, err
+	}
+	h.all = slices.Concat(found...)
+	slices.SortStableFunc(h.all, func(a, b api.Event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
+	h.Events = slices.DeleteFunc(slices.Clone(h.all), func(e api.Event) bool { return e.Action == "agent.run" || e.Action == "subscription.run" })
 	h.Asked = c.askedOfAll(of(controls, target), h.Events)
 	h.Events = h.Events[:min(len(h.Events), maxHistory)]
 	return h, nil

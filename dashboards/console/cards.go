@@ -92,7 +92,7 @@ func (c *Console) waiting(ctx context.Context, tenant string) (card, bool) {
 
 // trailCards are those that records alone can tell.
 func (c *Console) trailCards(ctx context.Context, tenant string, out []card) []card {
-	all, err := c.subscriptionsOfTrail(ctx, tenant, "")
+	all, err := c.subscriptionsOfTrail(ctx, tenant)
 	if err != nil {
 		return out
 	}

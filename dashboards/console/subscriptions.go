@@ -55,7 +55,7 @@ func (c *Console) subscriptions(r *http.Request, f *frame) (view, error) {
 	all, err := c.allSubscriptions(r.Context(), f.User.Tenant)
 	l.Trail = errors.Is(err, errNoExecutor)
 	if l.Away = c.unreachable(err); err != nil {
-		if all, err = c.subscriptionsOfTrail(r.Context(), f.User.Tenant, ""); err != nil {
+		if all, err = c.subscriptionsOfTrail(r.Context(), f.User.Tenant); err != nil {
 			return view{}, err
 		}
 	}
@@ -105,17 +105,14 @@ func pausedFirst(all []subscription) {
 // maxTrail is how many records a list without an executor is made of.
 const maxTrail = 2000
 
-// subscriptionsOfTrail folds the records of one subscription, or of all if id is
-// empty, the newest of which decides.
-func (c *Console) subscriptionsOfTrail(ctx context.Context, tenant, id string) ([]subscription, error) {
-	limit := maxTrail
-	if id != "" {
-		limit = maxHistory
-	}
-	events, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "activity", Action: "subscription.*", Subscription: id, Limit: limit})
-	if err != nil {
-		return nil, err
-	}
+// subscriptionsOfTrail are those that the newest records tell of.
+func (c *Console) subscriptionsOfTrail(ctx context.Context, tenant string) ([]subscription, error) {
+	events, err := c.newest(ctx, api.Query{Tenant: tenant, Class: "activity", Action: "subscription.*", Limit: maxTrail})
+	return foldSubscriptions(events), err
+}
+
+// foldSubscriptions folds records, newest first, of each subscription.
+func foldSubscriptions(events []api.Event) []subscription {
 	by := map[string]*subscription{}
 	var order []string
 	for _, e := range slices.Backward(events) { // the oldest first
@@ -147,7 +144,7 @@ func (c *Console) subscriptionsOfTrail(ctx context.Context, tenant, id string) (
 		out = append(out, *by[id])
 	}
 	pausedFirst(out)
-	return out, nil
+	return out
 }
 
 // decorate adds what waits: alerts for a person, and controls for an answer.
@@ -221,20 +218,17 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	p := subscriptionPage{frame: f}
 	all, err := c.allSubscriptions(ctx, tenant)
 	p.Trail, p.Away = errors.Is(err, errNoExecutor), c.unreachable(err)
+	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}); err != nil {
+		return view{}, err
+	}
 	at := slices.IndexFunc(all, func(s subscription) bool { return s.ID == id })
 	if at < 0 {
-		if all, err = c.subscriptionsOfTrail(ctx, tenant, id); err != nil {
-			return view{}, err
-		}
-		p.Trail = true
+		all, p.Trail = foldSubscriptions(p.History.all), true
 		at = slices.IndexFunc(all, func(s subscription) bool { return s.ID == id })
 	}
 	p.S = subscription{ID: id, State: "unknown"}
 	if at >= 0 {
 		p.S = all[at]
-	}
-	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}); err != nil {
-		return view{}, err
 	}
 	if at < 0 && len(p.History.Events) == 0 && len(p.History.Asked) == 0 {
 		events, err := c.newest(ctx, api.Query{Tenant: tenant, Subscription: id, Limit: 1})
