@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
@@ -85,6 +86,17 @@ func responseDeeds(f *frame, next string, v response.View) []deed {
 		return deeds(f.User, next, deed{Verb: schemas.ResponseUndo, Target: v.ID, Label: "Take back", Hint: "Undoes " + v.Action + " " + v.Target + " before its time is over."})
 	}
 	return nil
+}
+
+// answersAbout are the newest responses whose target it is; nothing depends on
+// them.
+func (c *Console) answersAbout(r *http.Request, tenant, target string) []response.View {
+	list, err := c.o.Executor.responses(r.Context(), tenant, url.Values{"limit": {"500"}})
+	if err != nil {
+		_ = c.unreachable(err)
+		return nil
+	}
+	return slices.DeleteFunc(list.Responses, func(v response.View) bool { return v.Target != target })
 }
 
 // answersTo are the responses to an alert; nothing depends on them.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agentrail/agentrail/cmd/agentrail/api"
 	"github.com/agentrail/agentrail/executor/platform"
+	"github.com/agentrail/agentrail/executor/response"
 	"github.com/agentrail/agentrail/schemas"
 )
 
@@ -206,6 +207,7 @@ type subscriptionPage struct {
 	History history
 	Deeds   []deed
 	Writes  *chart
+	Answers []response.View // that are about it
 	Trail   bool
 	Away    string
 }
@@ -216,7 +218,7 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 	p := subscriptionPage{frame: f}
 	all, err := c.allSubscriptions(ctx, tenant)
 	p.Trail, p.Away = errors.Is(err, errNoExecutor), c.unreachable(err)
-	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}, api.Query{Subscription: id, Action: "response.*"}); err != nil {
+	if p.History, err = c.about(ctx, tenant, id, api.Query{Subscription: id, Action: "subscription.*"}); err != nil {
 		return view{}, err
 	}
 	at := slices.IndexFunc(all, func(s subscription) bool { return s.ID == id })
@@ -246,6 +248,7 @@ func (c *Console) subscription(r *http.Request, f *frame) (view, error) {
 		return view{}, err
 	}
 	p.Writes = c.writesChart(ctx, api.Query{Tenant: tenant, Subscription: id})
+	p.Answers = c.answersAbout(r, tenant, id)
 	here := r.URL.Path
 	p.Deeds = c.brakeDeeds(f, here, "subscription", id, p.S.Pause)
 	return view{template: "subscription.html", fragments: []string{"subscription-head", "subscription-writes", "subscription-history"}, data: p}, nil
