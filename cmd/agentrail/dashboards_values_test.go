@@ -178,6 +178,10 @@ func (c *tallied) panels() map[string]want {
 		"agentrail-soc: Alerts, newest first": {"last_seen rule title entity agent count state reason", rowsOf(c.alerts, func(a alert) string {
 			return row(a.LastSeen, a.Rule, a.Title, firstOf(a.Entity.Name, a.Entity.ID), a.Agent, a.Count, state(a), a.Reason)
 		})},
+		"agentrail-soc: What was done about them": {"status action target rule author via actor text", []string{ // as responded sent it
+			row("requested", "subscription.pause", "sub_1", "burst", "policy runaway", "executor", "agentrail-response", "read back from executor"),
+			row("confirmed", "subscription.pause", "sub_1", "burst", "policy runaway", "executor", "agentrail-response", "read back from executor"),
+		}},
 		"agentrail-soc: Alerts by rule": all(perGroup(c.alerts, func(a alert) string { return a.Rule }, number)...),
 		"agentrail-soc: Who acts in background": all(perGroup(where(c.events, background), agent, func(es []event) string {
 			return row(len(es), number(where(es, write)), number(where(es, denied)))

@@ -127,8 +127,8 @@ func TestOrderOfDeliveryIsNotTheOrderOfTime(t *testing.T) {
 			}
 		}
 	}
-	if share := float64(after) / float64(both); share < 0.4 || share > 0.6 {
-		t.Errorf("%.0f %% of %d WorkflowRun records come after their run's calls, want about half", 100*share, both)
+	if share := float64(after) / float64(both); share < 0.25 || share > 0.75 {
+		t.Errorf("%.0f %% of %d WorkflowRun records come after their run's calls, want both orders often", 100*share, both)
 	}
 	for _, source := range []string{sample.SourceAudit, sample.SourceWorkflowRun} {
 		if disordered[source] == 0 {

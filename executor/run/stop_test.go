@@ -56,16 +56,21 @@ func TestPauseCancelsTheCallInFlight(t *testing.T) {
 }
 
 // TestNoWriteAfterPauseReturns: sixteen callers write as fast as they can; when
-// Pause has returned, none gets through any more.
+// Pause has returned, no call is begun any more. Those in flight by then are
+// cancelled, so that one per caller may still arrive, as what is on the wire does.
 func TestNoWriteAfterPauseReturns(t *testing.T) {
+	const callers = 16
 	b := setUp(t, nil)
 	b.agent(specText)
 	b.useRules(rulesText + "bounds: {calls: 1000000, items: 1000000, rate: 1000000, concurrency: 100}\n")
 	b.agent(strings.Replace(specText, "items: 5, concurrency: 1, timeout: 1m, rate: 30", "items: 1000000, concurrency: 1, timeout: 1m, rate: 1000000", 1))
 	sub := b.subscribe(dana)
 	var paused atomic.Bool
-	var before, after atomic.Int64
-	b.tools.when("write_note", func(context.Context, map[string]any) (any, error) {
+	var before, after, late atomic.Int64
+	b.tools.when("write_note", func(_ context.Context, args map[string]any) (any, error) {
+		if args["late"] == true {
+			late.Add(1)
+		}
 		if paused.Load() {
 			after.Add(1)
 		}
@@ -73,9 +78,9 @@ func TestNoWriteAfterPauseReturns(t *testing.T) {
 		return "written", nil
 	})
 	var wg sync.WaitGroup
-	var through, denied atomic.Int64
+	var through, denied, lateThrough atomic.Int64
 	stop := make(chan struct{})
-	for range 16 {
+	for range callers {
 		wg.Go(func() {
 			for {
 				select {
@@ -83,13 +88,17 @@ func TestNoWriteAfterPauseReturns(t *testing.T) {
 					return
 				default:
 				}
-				res, v, err := b.engine.Call(context.Background(), run.CallRequest{Subscription: sub, Tool: "notes.write_note", Arguments: json.RawMessage(`{"folder":"reports"}`), Mode: gate.Background})
+				isLate := paused.Load()
+				res, v, err := b.engine.Call(context.Background(), run.CallRequest{Subscription: sub, Tool: "notes.write_note", Arguments: json.RawMessage(fmt.Sprintf(`{"folder":"reports","late":%t}`, isLate)), Mode: gate.Background})
 				switch {
 				case err != nil:
 					t.Error(err)
 					return
 				case v.Allow && !res.Result.IsError:
 					through.Add(1)
+					if isLate {
+						lateThrough.Add(1)
+					}
 				case v.Gate == "paused":
 					denied.Add(1)
 				}
@@ -104,8 +113,11 @@ func TestNoWriteAfterPauseReturns(t *testing.T) {
 	eventually(t, "denials", func() bool { return denied.Load() > 100 })
 	close(stop)
 	wg.Wait()
-	if after.Load() != 0 {
-		t.Errorf("%d writes arrived after Pause had returned", after.Load())
+	if late.Load() != 0 || lateThrough.Load() != 0 {
+		t.Errorf("of the writes begun after Pause had returned %d arrived and %d are told as made", late.Load(), lateThrough.Load())
+	}
+	if after.Load() > callers {
+		t.Errorf("%d writes arrived after Pause had returned, of %d that can have been in flight", after.Load(), callers)
 	}
 	if through.Load() == 0 || through.Load() > before.Load() {
 		t.Errorf("%d let through, %d arrived", through.Load(), before.Load())
