@@ -175,12 +175,28 @@ func (c *chrome) everything(u *upProcess, dir, sub string) {
 		return eval[string](c, `document.querySelector(`+"`"+selector+"`"+`).getAttribute("href")`)
 	}
 	for _, p := range [][2]string{
-		{"overview", "/"}, {"alerts", "/alerts?state=all"}, {"alert", first("/alerts?state=all", "#alert-list a.title")}, {"alert-runaway", first("/alerts?state=all&rule=burst", "#alert-list a.title")},
-		{"subscriptions", "/subscriptions"}, {"subscription", "/subscriptions/" + sub}, {"agents", "/agents"}, {"agent", "/agents/meeting-minutes"},
+		{"overview", "/"},
+		{"alerts", "/alerts?state=all"},
+		{"alert", first("/alerts?state=all", "#alert-list a.title")},
+		{"alert-runaway", first("/alerts?state=all&rule=burst", "#alert-list a.title")},
+		{"subscriptions", "/subscriptions"},
+		{"subscription", "/subscriptions/" + sub},
+		{"agents", "/agents"},
+		{"agent", "/agents/meeting-minutes"},
 		{"agent-sample", first("/alerts?state=all&rule=burst", "#alert-list a.title")},
-		{"runs", "/runs"}, {"run", first("/runs?subscription="+sub, "#run-list td a")}, {"responses", "/responses"}, {"response", first("/responses", "#response-list a.title")},
-		{"events", "/events"}, {"event", first("/events", "#event-list td a")}, {"detectors", "/detectors"}, {"pipeline", "/pipeline"}, {"evidence", "/evidence"}, {"settings", "/settings"},
-		{"empty", "/alerts?state=silenced"}, {"not-found", "/alerts/none"}, {"bad", "/events?since=nonsense"},
+		{"runs", "/runs"},
+		{"run", first("/runs?subscription="+sub, "#run-list td a")},
+		{"responses", "/responses"},
+		{"response", first("/responses", "#response-list a.title")},
+		{"events", "/events"},
+		{"event", first("/events", "#event-list td a")},
+		{"detectors", "/detectors"},
+		{"pipeline", "/pipeline"},
+		{"evidence", "/evidence"},
+		{"settings", "/settings"},
+		{"empty", "/alerts?state=silenced"},
+		{"not-found", "/alerts/none"},
+		{"bad", "/events?since=nonsense"},
 	} {
 		c.run(chromedp.Navigate(u.url+p[1]), chromedp.WaitVisible(chromedp.CSS("main h1")))
 		c.pictures(p[0])
