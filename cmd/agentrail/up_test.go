@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,14 +149,20 @@ func TestUp(t *testing.T) {
 		t.Errorf("demo runaway ends with %d: %s%s", code, out, errs)
 	}
 
-	var bulk []schemas.Alert
-	code, out, errs = u.cli("alerts", "--rule", "agents_deployed_in_bulk", "--server", u.url(), "--token-file", filepath.Join(dir, "token"), "--output", "json")
-	if err := json.Unmarshal([]byte(out), &bulk); err != nil || len(bulk) == 0 {
-		t.Fatalf("alerts ends with %d: %s%s %v", code, out, errs, err)
-	}
-	for _, a := range bulk {
-		if a.Suppressed == nil || strings.Contains(u.out.String(), a.ID[:8]) {
-			t.Errorf("what up itself does is told: %+v", a)
+	for _, rule := range []string{"agents_deployed_in_bulk", "subscription"} {
+		var own []schemas.Alert
+		code, out, errs = u.cli("alerts", "--rule", rule, "--server", u.url(), "--token-file", filepath.Join(dir, "token"), "--limit", "1000", "--output", "json")
+		if err := json.Unmarshal([]byte(out), &own); err != nil {
+			t.Fatalf("alerts ends with %d: %s%s %v", code, out, errs, err)
+		}
+		own = slices.DeleteFunc(own, func(a schemas.Alert) bool { return a.ActorEmail != upUser && a.Actor != "agentrail-executor" })
+		if len(own) == 0 {
+			t.Errorf("%s says nothing of what up itself does", rule)
+		}
+		for _, a := range own {
+			if a.Suppressed == nil || strings.Contains(u.out.String(), a.ID[:8]) {
+				t.Errorf("what up itself does is told: %+v", a)
+			}
 		}
 	}
 

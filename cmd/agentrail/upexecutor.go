@@ -253,6 +253,10 @@ func (u *up) runExecutor(ctx context.Context, cfg *config, url string, log *slog
 	return done
 }
 
+// enrolKey makes subscribing to a sample agent one request, however often it is
+// sent.
+func enrolKey(agent string) string { return "up/" + agent }
+
 // enrol publishes the sample agents and subscribes to them, once.
 func (u *up) enrol(ctx context.Context) error {
 	if u.past.Enrolled {
@@ -269,7 +273,7 @@ func (u *up) enrol(ctx context.Context) error {
 		if err := cl.post(ctx, executorPath("agents/"+name+"/limit-subscribers"), why, &a); err != nil {
 			return err
 		}
-		if err := cl.postOnce(ctx, "up/"+name, platformPath("createagentsubscription"), platform.SubscriptionRequest{Agent: name, Name: "sample"}, &s); err != nil {
+		if err := cl.postOnce(ctx, enrolKey(name), platformPath("createagentsubscription"), platform.SubscriptionRequest{Agent: name, Name: "sample"}, &s); err != nil {
 			return err
 		}
 	}

@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/agentrail/agentrail/collector/journal"
 	"github.com/agentrail/agentrail/deploy/sample"
+	"github.com/agentrail/agentrail/deploy/sample/agents"
+	"github.com/agentrail/agentrail/executor/platform"
 	"github.com/agentrail/agentrail/internal/auth"
 )
 
@@ -174,6 +177,12 @@ const seeding = 24 * time.Hour
 
 // upConfig is the config that up writes; people may change it.
 func upConfig(dir string, now time.Time) string {
+	until := now.Add(seeding).UTC().Format(time.RFC3339)
+	var enrolled strings.Builder // it may be off-hours
+	for _, agent := range agents.Published {
+		fmt.Fprintf(&enrolled, "  - {rule: subscription, entity: \"subscription:%s\", reason: agentrail up subscribes to its sample agent %s, expires: %s}\n",
+			platform.OnceID("sub", upUser, enrolKey(agent)), agent, until)
+	}
 	return fmt.Sprintf(`# Written by agentrail up; change it as you like.
 version: 1
 data: %[1]s
@@ -192,13 +201,13 @@ detectors:
 exceptions: # what up itself does at its first start
   - {rule: agents_deployed_in_bulk, entity: "actor:agentrail-executor", reason: agentrail up brings a dozen sample agents, expires: %[5]s}
   - {rule: agents_deployed_in_bulk, entity: "actor:%[6]s", reason: agentrail up publishes its sample agents and subscribes to them, expires: %[5]s}
-sources:
+%[7]ssources:
   - {kind: workflowrun, allow_backfill: true}
   - {kind: audit, allow_backfill: true}
 sinks:
   - {kind: file, name: archive, path: %[2]s, filter: 'class == "alert" || access != "read"', from: start}
 %[4]s`, filepath.Join(dir, "data"), filepath.Join(dir, "export", "events.ndjson"), sample.Zone, upExecutorConfig(dir),
-		now.Add(seeding).UTC().Format(time.RFC3339), upUser)
+		until, upUser, enrolled.String())
 }
 
 // upToken returns the token in the folder, making it at the first start.

@@ -123,6 +123,12 @@ func (p *platform) newID(prefix string, r *http.Request) string {
 	if key == "" {
 		return trail.NewID(prefix)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "agentrail/%s\x00%s\x00%s", prefix, caller(r).Name, key))
+	return OnceID(prefix, caller(r).Name, key)
+}
+
+// OnceID is the id, such as sub_…, of what the caller makes by a request with that
+// Idempotency-Key.
+func OnceID(prefix, caller, key string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "agentrail/%s\x00%s\x00%s", prefix, caller, key))
 	return prefix + "_" + hex.EncodeToString(sum[:10])
 }
