@@ -93,9 +93,10 @@ func mentions(a *schemas.Alert, text string) bool {
 	})
 }
 
-// openAlerts returns the gravest open alerts of the tenant.
+// openAlerts returns the gravest open alerts of the tenant that people are told
+// of.
 func (c *Console) openAlerts(tenant string, limit int) ([]schemas.Alert, int) {
-	all, n := c.o.Alerts(tenant, func(a *schemas.Alert) bool { return schemas.AlertState(stateOf(a)).Waits() }, math.MaxInt)
+	all, n := c.o.Alerts(tenant, func(a *schemas.Alert) bool { return schemas.AlertState(stateOf(a)).Waits() && a.Quiet() == "" }, math.MaxInt)
 	openFirst(all)
 	return all[:min(len(all), limit)], n
 }
