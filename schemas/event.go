@@ -71,7 +71,7 @@ type Event struct {
 	Tool         string
 	Target       string // what was acted on: destination, object, instance
 	OutcomeText  string // outcome as the record says it, before normalising
-	Reason       string // error code or text of a denial or failure
+	Reason       string // error code or text of a denial or failure, else why it was done; some 4 KiB at most
 	IP           string
 	UserAgent    string
 	SourceID     string // id given by the source (insertId, event_id, ...)

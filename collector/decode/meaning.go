@@ -2,6 +2,7 @@ package decode
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/agentrail/agentrail/internal/jsonscan"
 	"github.com/agentrail/agentrail/schemas"
@@ -165,6 +166,23 @@ func (r *reader) outcome(ev *schemas.Event, data []byte) {
 	if r.set&(1<<fWhy) != 0 && (ev.Outcome == schemas.OutcomeOK || ev.Outcome == schemas.OutcomeUnknown) {
 		ev.Reason = r.string(data, &r.scan.Hits[r.at[fWhy]])
 	}
+	ev.Reason = bounded(ev.Reason)
+}
+
+// maxReason is how much of its words an event holds as its reason, bytes; the
+// record has them whole.
+const maxReason = 4 << 10
+
+// bounded cuts the text, between two characters, and says so by an ellipsis.
+func bounded(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	n := maxReason
+	for n > maxReason-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 // denial says what kind of no a code, or the first word of an error text, is.

@@ -2,6 +2,7 @@ package decode_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/agentrail/agentrail/schemas"
@@ -98,6 +99,8 @@ func TestOutcomes(t *testing.T) {
 	f("audit", `{"statusCode":200,"request":{"reason":"policy runaway"},"responseAction":{"reason":"too many writes"}}`, ok, none, "too many writes", "")
 	f("audit", `{"statusCode":403,"request":{"reason":"the board is mended"}}`, denied, policy, "", "")
 	f("audit", `{"statusCode":422,"errorCode":"bad_schedule","request":{"reason":"the board is mended"}}`, failed, none, "bad_schedule", "")
+	f("audit", `{"statusCode":200,"request":{"reason":"x`+strings.Repeat("é", 5000)+`"}}`, ok, none, "x"+strings.Repeat("é", 2047)+"…", "")
+	f("audit", `{"statusCode":500,"response":{"error":"`+strings.Repeat("e", 4096)+`"}}`, failed, none, strings.Repeat("e", 4096), "")
 	f("audit", `{"request":{"reason":{"prompt":"x"}}}`, unknown, none, "", "")
 	run := func(executions string) string {
 		return `{"Type":"WORKFLOW_RUN","WorkflowRun":{"WorkflowExecutions":[` + executions + `]}}`
