@@ -4,34 +4,8 @@ package sinks
 // holds them to it. What OCSF requires is required here, too; the rest is null
 // where an event does not have it.
 
-type lakeActivity struct {
-	ActivityID     int32           `json:"activity_id" parquet:"activity_id"`
-	ActivityName   string          `json:"activity_name" parquet:"activity_name,optional"`
-	CategoryUID    int32           `json:"category_uid" parquet:"category_uid"`
-	ClassUID       int32           `json:"class_uid" parquet:"class_uid"`
-	TypeUID        int64           `json:"type_uid" parquet:"type_uid"`
-	SeverityID     int32           `json:"severity_id" parquet:"severity_id"`
-	Time           int64           `json:"time" parquet:"time"`
-	StatusID       int32           `json:"status_id" parquet:"status_id"`
-	Status         string          `json:"status" parquet:"status,optional"`
-	StatusCode     string          `json:"status_code" parquet:"status_code,optional"`
-	StatusDetail   string          `json:"status_detail" parquet:"status_detail,optional"`
-	Duration       int64           `json:"duration" parquet:"duration,optional"`
-	Metadata       lakeMetadata    `json:"metadata" parquet:"metadata"`
-	RawDataHash    lakeFingerprint `json:"raw_data_hash" parquet:"raw_data_hash"`
-	Actor          *lakeActor      `json:"actor" parquet:"actor,optional"`
-	SrcEndpoint    *lakeEndpoint   `json:"src_endpoint" parquet:"src_endpoint,optional"`
-	API            *lakeAPI        `json:"api" parquet:"api,optional"`
-	HTTPRequest    *lakeRequest    `json:"http_request" parquet:"http_request,optional"`
-	HTTPResponse   *lakeCode       `json:"http_response" parquet:"http_response,optional"`
-	Resources      []lakeResource  `json:"resources" parquet:"resources,list"`
-	MessageContext *lakeMessage    `json:"message_context" parquet:"message_context,optional"`
-	Trace          *lakeTrace      `json:"trace" parquet:"trace,optional"`
-	RawData        string          `json:"raw_data" parquet:"raw_data,optional"`
-	Unmapped       lakeJSON        `json:"unmapped" parquet:"unmapped,optional"`
-}
-
-type lakeEntity struct {
+// lakeHead is what events of all classes have.
+type lakeHead struct {
 	ActivityID   int32           `json:"activity_id" parquet:"activity_id"`
 	ActivityName string          `json:"activity_name" parquet:"activity_name,optional"`
 	CategoryUID  int32           `json:"category_uid" parquet:"category_uid"`
@@ -40,59 +14,53 @@ type lakeEntity struct {
 	SeverityID   int32           `json:"severity_id" parquet:"severity_id"`
 	Time         int64           `json:"time" parquet:"time"`
 	StatusID     int32           `json:"status_id" parquet:"status_id"`
-	Status       string          `json:"status" parquet:"status,optional"`
-	StatusCode   string          `json:"status_code" parquet:"status_code,optional"`
-	StatusDetail string          `json:"status_detail" parquet:"status_detail,optional"`
-	Duration     int64           `json:"duration" parquet:"duration,optional"`
 	Metadata     lakeMetadata    `json:"metadata" parquet:"metadata"`
 	RawDataHash  lakeFingerprint `json:"raw_data_hash" parquet:"raw_data_hash"`
-	Actor        *lakeActor      `json:"actor" parquet:"actor,optional"`
-	SrcEndpoint  *lakeEndpoint   `json:"src_endpoint" parquet:"src_endpoint,optional"`
-	HTTPRequest  *lakeRequest    `json:"http_request" parquet:"http_request,optional"`
-	HTTPResponse *lakeCode       `json:"http_response" parquet:"http_response,optional"`
-	Entity       *lakeManaged    `json:"entity" parquet:"entity,optional"`
-	RawData      string          `json:"raw_data" parquet:"raw_data,optional"`
 	Unmapped     lakeJSON        `json:"unmapped" parquet:"unmapped,optional"`
 }
 
+type lakeActivity struct {
+	lakeBase
+	Actor          *lakeActor     `json:"actor" parquet:"actor,optional"`
+	SrcEndpoint    *lakeEndpoint  `json:"src_endpoint" parquet:"src_endpoint,optional"`
+	API            *lakeAPI       `json:"api" parquet:"api,optional"`
+	HTTPRequest    *lakeRequest   `json:"http_request" parquet:"http_request,optional"`
+	HTTPResponse   *lakeCode      `json:"http_response" parquet:"http_response,optional"`
+	Resources      []lakeResource `json:"resources" parquet:"resources,list"`
+	MessageContext *lakeMessage   `json:"message_context" parquet:"message_context,optional"`
+	Trace          *lakeTrace     `json:"trace" parquet:"trace,optional"`
+	RawData        string         `json:"raw_data" parquet:"raw_data,optional"`
+}
+
+type lakeEntity struct {
+	lakeBase
+	Actor        *lakeActor    `json:"actor" parquet:"actor,optional"`
+	SrcEndpoint  *lakeEndpoint `json:"src_endpoint" parquet:"src_endpoint,optional"`
+	HTTPRequest  *lakeRequest  `json:"http_request" parquet:"http_request,optional"`
+	HTTPResponse *lakeCode     `json:"http_response" parquet:"http_response,optional"`
+	Entity       *lakeManaged  `json:"entity" parquet:"entity,optional"`
+	RawData      string        `json:"raw_data" parquet:"raw_data,optional"`
+}
+
 type lakeFinding struct {
-	ActivityID   int32           `json:"activity_id" parquet:"activity_id"`
-	ActivityName string          `json:"activity_name" parquet:"activity_name,optional"`
-	CategoryUID  int32           `json:"category_uid" parquet:"category_uid"`
-	ClassUID     int32           `json:"class_uid" parquet:"class_uid"`
-	TypeUID      int64           `json:"type_uid" parquet:"type_uid"`
-	SeverityID   int32           `json:"severity_id" parquet:"severity_id"`
-	Time         int64           `json:"time" parquet:"time"`
-	StatusID     int32           `json:"status_id" parquet:"status_id"`
+	lakeHead
 	ConfidenceID int32           `json:"confidence_id" parquet:"confidence_id,optional"`
 	IsAlert      bool            `json:"is_alert" parquet:"is_alert"`
 	Message      string          `json:"message" parquet:"message,optional"`
 	StartTime    int64           `json:"start_time" parquet:"start_time,optional"`
 	EndTime      int64           `json:"end_time" parquet:"end_time,optional"`
-	Metadata     lakeMetadata    `json:"metadata" parquet:"metadata"`
-	RawDataHash  lakeFingerprint `json:"raw_data_hash" parquet:"raw_data_hash"`
 	FindingInfo  lakeFindingInfo `json:"finding_info" parquet:"finding_info"`
 	Evidences    []lakeEvidence  `json:"evidences" parquet:"evidences,list"`
 	Resources    []lakeResource  `json:"resources" parquet:"resources,list"`
-	Unmapped     lakeJSON        `json:"unmapped" parquet:"unmapped,optional"`
 }
 
+// lakeBase is what events of all classes but findings have.
 type lakeBase struct {
-	ActivityID   int32           `json:"activity_id" parquet:"activity_id"`
-	ActivityName string          `json:"activity_name" parquet:"activity_name,optional"`
-	CategoryUID  int32           `json:"category_uid" parquet:"category_uid"`
-	ClassUID     int32           `json:"class_uid" parquet:"class_uid"`
-	TypeUID      int64           `json:"type_uid" parquet:"type_uid"`
-	SeverityID   int32           `json:"severity_id" parquet:"severity_id"`
-	Time         int64           `json:"time" parquet:"time"`
-	StatusID     int32           `json:"status_id" parquet:"status_id"`
-	Status       string          `json:"status" parquet:"status,optional"`
-	StatusCode   string          `json:"status_code" parquet:"status_code,optional"`
-	StatusDetail string          `json:"status_detail" parquet:"status_detail,optional"`
-	Duration     int64           `json:"duration" parquet:"duration,optional"`
-	Metadata     lakeMetadata    `json:"metadata" parquet:"metadata"`
-	RawDataHash  lakeFingerprint `json:"raw_data_hash" parquet:"raw_data_hash"`
-	Unmapped     lakeJSON        `json:"unmapped" parquet:"unmapped,optional"`
+	lakeHead
+	Status       string `json:"status" parquet:"status,optional"`
+	StatusCode   string `json:"status_code" parquet:"status_code,optional"`
+	StatusDetail string `json:"status_detail" parquet:"status_detail,optional"`
+	Duration     int64  `json:"duration" parquet:"duration,optional"`
 }
 
 type lakeMetadata struct {
