@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,12 +13,13 @@ import (
 // TestRates: the rate is that of the last minute, from the second look on.
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began, asked := time.Now(), 0
+		began := time.Now()
+		var asked atomic.Int64
 		speed := func(at time.Duration) uint64 { // 100 a second for a minute, then none
 			return uint64(100 * min(at, time.Minute).Seconds())
 		}
 		r := newRates(func(context.Context) (api.Status, error) {
-			asked++
+			asked.Add(1)
 			return api.Status{Stages: []api.Stage{{Name: "received", Events: speed(time.Since(began))}}}, nil
 		}, time.Now)
 		look := func() string {
@@ -37,8 +39,8 @@ func TestRates(t *testing.T) {
 		if got := look(); got != "100/s" {
 			t.Errorf("after 12 s: %s", got)
 		}
-		n := asked
-		if look(); asked != n {
+		n := asked.Load()
+		if look(); asked.Load() != n {
 			t.Error("the status was asked for twice within a second")
 		}
 		time.Sleep(2 * time.Minute)
